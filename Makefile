@@ -1,0 +1,49 @@
+# PROFILE is a name in asteroid/profiles/: smoke, laptop or paper.
+PROFILE ?= laptop
+PYTHON ?= python3
+
+# Another environment that happens to be active, conda's or a venv, must not leak into .venv.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+export PYTHONNOUSERSITE = 1
+export ASTEROID_PROFILE = $(PROFILE)
+
+BIN = .venv/bin
+INSTALLED = .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv book test results lint bench clean
+
+help: ## this list (at once)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@echo 'PROFILE=smoke|laptop|paper says how much "book" and "results" compute; laptop is the default.'
+
+venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10 minutes, once)
+
+book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 minutes with the committed records)
+	$(BIN)/jupyter-book build -W -n --keep-going book/
+
+test: $(INSTALLED) ## all tests (about 3 minutes)
+	$(BIN)/python -m pytest -q
+
+results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or hours if deleted)
+	$(BIN)/python -m asteroid.runs --profile $(PROFILE)
+
+lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	find notebooks -name '*.ipynb' -exec $(BIN)/nbstripout --verify --keep-id {} +
+
+bench: $(INSTALLED) ## time of one training step, eager and compiled (2 minutes)
+	$(BIN)/python benchmarks/training_step.py
+
+clean: ## remove what was built: pages, book, caches; keeps .venv and all records (at once)
+	rm -rf book/_build book/pages .pytest_cache .ruff_cache build *.egg-info
+	find asteroid tests book benchmarks notebooks -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'asteroid needs Python 3.11 or newer, and "$(PYTHON)" is' \
+	       "$$($(PYTHON) --version 2>&1 || true). Try: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@

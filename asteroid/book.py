@@ -1,0 +1,296 @@
+"""From notebooks to pages of the book, and what every notebook says about itself.
+
+``make_pages`` executes the notebooks that are stale with papermill; Sphinx renders what it wrote (``book/_ext`` calls
+it before each build). ``begin``, ``banner`` and ``stamp`` are what a notebook calls in its first and last cells.
+"""
+
+import argparse
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+DEFAULT_PROFILE = "laptop"
+
+
+class NotebookError(RuntimeError):
+    """A notebook failed, so that no page was made of it."""
+
+
+def root() -> Path:
+    """The repository's root: the nearest folder above this file that holds ``pyproject.toml``.
+
+    Raises:
+        FileNotFoundError: If there is none, as when the library was copied into site-packages.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no pyproject.toml above {__file__}: notebooks, book and records live in the repository; "
+        "install the library from a clone of it with `pip install -e .`"
+    )
+
+
+def make_pages(profile: str | None = None, only: list[str] | None = None, folder: Path | None = None) -> list[Path]:
+    """Execute each stale notebook of ``notebooks/`` into ``book/pages/``.
+
+    A page is stale when its notebook, the profile, the library, the embedded data or the profile's records are no
+    longer those it was made with. Each page replaces its predecessor only once it is whole.
+
+    Args:
+        profile: Name of a file in ``asteroid/profiles``; by default ``$ASTEROID_PROFILE``, else ``"laptop"``.
+        only: Names of the notebooks to consider, without suffix; by default all.
+        folder: The repository's root; by default the one that holds this file.
+
+    Returns:
+        The pages that were made anew.
+
+    Raises:
+        ValueError: If there is no such profile or notebook.
+        NotebookError: If a notebook fails; pages made before it stay.
+    """
+    profile = profile or os.environ.get("ASTEROID_PROFILE") or DEFAULT_PROFILE
+    folder = folder or root()
+    _one_of("profile", profile, (folder / "asteroid/profiles").glob("*.yaml"))
+    notebooks = {path.stem: path for path in sorted((folder / "notebooks").glob("*.ipynb"))}
+    for name in only or []:
+        _one_of("notebook", name, notebooks.values())
+
+    pages = folder / "book/pages"
+    pages.mkdir(parents=True, exist_ok=True)
+    for page in pages.glob("*.ipynb"):
+        if page.stem not in notebooks:  # else a table of contents that still names it would build here and only here
+            page.unlink()
+
+    made = []
+    for name in only or notebooks:
+        page, sources = pages / f"{name}.ipynb", _sources(folder, notebooks[name], profile)
+        if _seal_of(page) == _seal(profile, sources, _records(folder, profile)):
+            print(f"{name}: up to date (profile {profile})", flush=True)
+            continue
+        print(f"{name}: executing (profile {profile})", end=" ... ", flush=True)
+        start = time.perf_counter()
+        executed = _execute(notebooks[name], profile, folder)
+        # The sources are those of before the run, since an edit during a long run must count; the records are those of
+        # after it, since a notebook makes the ones it misses.
+        _write(page, executed, _seal(profile, sources, _records(folder, profile)))
+        print(f"{time.perf_counter() - start:.0f} s", flush=True)
+        made.append(page)
+    # A notebook's records are news to those executed before it, which did not ask for them.
+    for page in made:
+        seal = _seal(profile, _seal_of(page)["sources"], _records(folder, profile))
+        if seal != _seal_of(page):
+            _write(page, json.loads(page.read_text(encoding="utf-8")), seal)
+    return made
+
+
+def begin(namespace: dict, *known: str):
+    """Check a notebook's parameters in its set-up cell, and load its profile.
+
+    Papermill makes a variable of every ``-p NAME VALUE`` and at most warns of a name that the notebook does not use, so
+    that a misspelt parameter would change nothing and say nothing.
+
+    Args:
+        namespace: The notebook's ``globals()``.
+        known: Names of all its parameters, those of the cell tagged ``parameters``; ``"profile"`` is one.
+
+    Returns:
+        The profile, from :func:`asteroid.profiles.load`.
+
+    Raises:
+        ValueError: If a parameter is unknown, or a known one is not set.
+
+    Example:
+        ``settings = book.begin(globals(), "profile", "molecule")``
+    """
+    for name in _injected(namespace.get("In", [])):
+        if name not in known:
+            raise ValueError(f"unknown parameter {name!r}; this notebook knows: {', '.join(known)}")
+    for name in known:
+        if name not in namespace:
+            raise ValueError(f"parameter {name!r} is not set; give it a default in the cell tagged 'parameters'")
+    from asteroid import profiles
+
+    return profiles.load(namespace["profile"])
+
+
+def banner(profile: str):
+    """A box that warns of the smoke profile's numbers, as IPython HTML; None for every other profile.
+
+    Args:
+        profile: Name of the profile.
+    """
+    if profile != "smoke":
+        return None
+    from IPython.display import HTML
+
+    # Both colours are set, so that it can be read on a light and on a dark page.
+    return HTML(
+        '<div style="border-left: 5px solid #b45309; background: #fef3c7; color: #451a03; padding: 0.6em 1em">'
+        "<strong>Smoke run.</strong> Every number and curve on this page comes from minutes of training on a "
+        "handful of frames. They show that the code runs, and mean nothing scientifically. "
+        "The laptop profile shows the real ones.</div>"
+    )
+
+
+def stamp(profile: str, records: Iterable = (), started: float | None = None):
+    """The last line of a page: what made it, when, and how to make it again, as IPython Markdown.
+
+    Args:
+        profile: Name of the profile.
+        records: The runs the page shows, each with ``spec.seed``, ``seconds`` (float) and ``date`` (ISO 8601).
+        started: ``time.time()`` of the notebook's set-up cell, for the seconds that the page itself took.
+    """
+    from IPython.display import Markdown
+
+    records = list(records)
+    parts = [f"Profile **{profile}**"]
+    if records:
+        seeds, dates = {record.spec.seed for record in records}, sorted({record.date[:10] for record in records})
+        when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        seconds = sum(record.seconds for record in records)
+        counts = f"{_count(len(records), 'run')} over {_count(len(seeds), 'seed')}"
+        parts.append(f"{counts}, of {when}, {seconds:,.0f} s in all")
+    if started is not None:
+        parts.append(f"this page {time.time() - started:.0f} s")
+    parts.append(f"Python {platform.python_version()}, PyTorch {version('torch')}, asteroid {version('asteroid')}")
+    parts.append(f"again with `make book PROFILE={profile}`")
+    return Markdown("*Made with:* " + " · ".join(parts))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: ``python -m asteroid.book [--profile NAME] [NOTEBOOK ...]``."""
+    parser = argparse.ArgumentParser(prog="python -m asteroid.book", description="Execute the stale notebooks.")
+    parser.add_argument("--profile", help="default: $ASTEROID_PROFILE, else laptop")
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name without suffix; default: all")
+    options = parser.parse_args(arguments)
+    try:
+        make_pages(options.profile, options.notebooks)
+    except (NotebookError, ValueError) as error:
+        sys.exit(f"\n{error}")
+
+
+def _one_of(kind: str, name: str, paths: Iterable[Path]) -> None:
+    known = sorted(path.stem for path in paths)
+    if name not in known:
+        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(known) or 'none'}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _injected(cells: list[str]) -> list[str]:
+    """The names that papermill assigned: its cell is the one among those executed that begins with this comment."""
+    statements = [s for cell in cells if cell.startswith("# Parameters\n") for s in ast.parse(cell).body]
+    return [target.id for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+
+
+def _execute(notebook: Path, profile: str, folder: Path) -> dict:
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        with _this_interpreter():
+            # A notebook in and out, not paths: papermill formats paths, which braces in a folder's name break.
+            executed = papermill.execute_notebook(
+                nbformat.read(notebook, as_version=4),
+                None,
+                parameters={"profile": profile},
+                kernel_name="python3",
+                cwd=str(folder),
+                progress_bar=False,
+            )
+    except PapermillExecutionError as error:
+        line = error.source.strip().partition("\n")[0]
+        why = f"cell [{error.exec_count}] (`{line}` ...) raised {error.ename}: {error.evalue}"
+    except DeadKernelError as error:
+        why = f"its kernel died, most often for want of memory: {error}"
+    else:
+        if profile == DEFAULT_PROFILE:  # what papermill injected repeats the cell above it
+            for cell in executed.cells:
+                if "injected-parameters" in cell.metadata.get("tags", []):
+                    cell.metadata.tags.append("remove-cell")
+        return executed
+    raise NotebookError(
+        f"notebooks/{notebook.name} failed, no page was made: {why}\n"
+        f"To look into it: papermill notebooks/{notebook.name} out.ipynb -p profile {profile}"
+    )
+
+
+@contextlib.contextmanager
+def _this_interpreter() -> Iterator[None]:
+    """Make the kernel ``python3`` be the running interpreter, without the user's start-up files.
+
+    A fresh environment may have no kernel registered, and one that the user registered under this name goes before an
+    environment's own; a folder on ``JUPYTER_PATH`` goes before both.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        spec = Path(scratch, "kernels/python3/kernel.json")
+        spec.parent.mkdir(parents=True)
+        # The kernel's own log would fill the build's with a warning of its unencrypted talk with this process and with
+        # a complaint about each shutdown; what fails in a cell comes back as a message and not through it.
+        command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
+        about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+        spec.write_text(json.dumps(about))
+        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR")}
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before["JUPYTER_PATH"]]))
+        os.environ["IPYTHONDIR"] = scratch
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _write(page: Path, notebook: dict, seal: dict) -> None:
+    notebook["metadata"]["asteroid"] = seal
+    part = page.with_suffix(".part")
+    part.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(page)
+
+
+def _seal(profile: str, sources: str, records: str) -> dict:
+    return {"profile": profile, "sources": sources, "records": records}
+
+
+def _seal_of(page: Path) -> dict | None:
+    return json.loads(page.read_text(encoding="utf-8"))["metadata"].get("asteroid") if page.exists() else None
+
+
+def _sources(folder: Path, notebook: Path, profile: str) -> str:
+    library = folder / "asteroid"
+    return _digest(
+        folder, [notebook, library / f"profiles/{profile}.yaml", *library.rglob("*.py"), *library.glob("data/*")]
+    )
+
+
+def _records(folder: Path, profile: str) -> str:
+    return _digest(folder, folder.glob(f"results/{profile}/*.json"))
+
+
+def _digest(folder: Path, paths: Iterable[Path]) -> str:
+    lines = sorted(
+        f"{path.relative_to(folder).as_posix()} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for path in paths
+        if path.is_file()
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Adds labels to the embedded sets: python -m asteroid.data.embed FILE [FILE ...]
+
+Each FILE is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a FILE
+labels anew is replaced. The gfn2 set, which samples the geometries, goes first.
+
+An npz file has the keys R, z, E, F (Å, kcal/mol); at other levels than gfn2 also `frame` (index into the gfn2 set),
+`place_in_order` (place of that index in the gfn2 set's `order`) and `seconds`. A line of a jsonl file is one label:
+{"place": ..., "frame": ..., "E": kcal/mol, "F": [[...], ...] in kcal/mol/Å, "seconds": ...}; a line cut short is left
+out.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asteroid import datasets, sources
+
+_PSI4 = {"code": "Psi4", "code_version": "1.3.2", "basis": "cc-pVDZ"}
+_COUPLED_CLUSTER = "density-fitted SCF and correlation (cc-pVDZ-JKFIT, cc-pVDZ-RI), frozen core, analytic gradient"
+_LEVELS = {
+    "gfn2": {
+        "theory": "GFN2-xTB",
+        "basis": "minimal valence basis of GFN2-xTB",
+        "code": "tblite",
+        "code_version": "0.8.0",
+        "settings": "through ASE 3.29, default accuracy",
+    },
+    "pbe": {"theory": "PBE/cc-pVDZ", **_PSI4, "settings": "density-fitted, grid of 50 radial x 194 angular points"},
+    "ccsd": {"theory": "CCSD/cc-pVDZ", **_PSI4, "settings": _COUPLED_CLUSTER},
+    "ccsd(t)": {"theory": "CCSD(T)/cc-pVDZ", **_PSI4, "settings": _COUPLED_CLUSTER},
+}
+_SMILES = {
+    "methanol": "CO",
+    "formic_acid": "OC=O",
+    "acetaldehyde": "CC=O",
+    "ethanol": "CCO",
+    "malonaldehyde": "O=CCC=O",
+}
+# The sampling run did not time its labels.
+_GFN2_SECONDS = {
+    "methanol": 0.0032,
+    "formic_acid": 0.0035,
+    "acetaldehyde": 0.0041,
+    "ethanol": 0.0082,
+    "malonaldehyde": 0.0057,
+}
+_GFN2_TIMING = "median of energy and forces through ASE over 20 frames, one core of a shared machine (AMD EPYC)"
+_PSI4_TIMING = "wall time of each label on one core, the machine shared with other work"
+_SAMPLING = (
+    "20 independent Langevin trajectories under GFN2-xTB, 500 K, 0.5 fs, friction 0.01/fs, centre of mass removed, "
+    "2 ps discarded, a frame every 20 fs"
+)
+
+
+def embed(files: Sequence[Path]) -> list[Path]:
+    """Write or extend the embedded sets that the files belong to.
+
+    Args:
+        files: named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl.
+
+    Returns:
+        Paths of the sets written.
+
+    Raises:
+        DatasetError: a damaged file, an unknown molecule or level, labels of frames that gfn2 does not have.
+    """
+    written = []
+    for stem in dict.fromkeys(path.stem for path in files):
+        molecule, _, level = stem.rpartition("_")
+        if level not in _LEVELS or molecule not in _SMILES:
+            raise datasets.DatasetError(
+                f"{stem} is not MOLECULE_LEVEL with one of {', '.join(_SMILES)} and one of {', '.join(_LEVELS)}."
+            )
+        target = datasets.DATA / f"{stem}.npz"
+        own = [path for path in files if path.stem == stem]
+        if level == "gfn2":
+            _embed_sampled(molecule, own[-1], target)
+        else:
+            _embed_labels(molecule, level, [target, *own] if target.exists() else own, target)
+        written.append(target)
+    return written
+
+
+def _embed_sampled(molecule: str, source: Path, target: Path) -> None:
+    arrays = sources.archive(source, ["z", "R", "E", "F", "trajectory", "order"])
+    extra = {"frame": np.arange(len(arrays["E"]), dtype=np.int32), **{k: arrays[k] for k in ("trajectory", "order")}}
+    cost = {"seconds_median": _GFN2_SECONDS[molecule], "seconds_measured": _GFN2_TIMING}
+    _save(molecule, "gfn2", arrays["z"], arrays["R"], arrays["E"], arrays["F"], None, cost, extra, target)
+
+
+def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path) -> None:
+    sampled = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["z", "R", "order"])
+    rows: dict[int, dict[str, Any]] = {}
+    for path in files:
+        rows |= {row["place"]: row for row in (_lines(path) if path.suffix == ".jsonl" else _rows(path, sampled))}
+    places = np.array(sorted(rows))
+    frame = np.array([rows[place]["frame"] for place in places])
+    if not np.array_equal(frame, sampled["order"][places]):
+        raise datasets.DatasetError(f"{target.name}: the labels' frames are not those of the gfn2 set's order.")
+    energy, force, seconds = (np.array([rows[place][key] for place in places]) for key in ("E", "F", "seconds"))
+    extra = {"frame": frame.astype(np.int32), "place_in_order": places.astype(np.int32)}
+    pos = sampled["R"][frame]
+    cost = {"seconds_measured": _PSI4_TIMING}
+    _save(molecule, level, sampled["z"], pos, energy, force, seconds.astype(np.float32), cost, extra, target)
+
+
+def _save(
+    molecule: str,
+    level: str,
+    z: np.ndarray,
+    pos: np.ndarray,
+    energy: np.ndarray,
+    force: np.ndarray,
+    seconds: np.ndarray | None,
+    cost: dict[str, Any],
+    extra: dict[str, np.ndarray],
+    target: Path,
+) -> None:
+    provenance = {"smiles": _SMILES[molecule], **_LEVELS[level], "sampling": _SAMPLING, "temperature_K": 500.0, **cost}
+    labelled = datasets.LabelledSet(
+        molecule=molecule,
+        level=level,
+        z=torch.from_numpy(z.astype(np.int64)),
+        pos=torch.from_numpy(pos.astype(np.float64)),
+        energy=torch.from_numpy(energy.astype(np.float64)),
+        force=torch.from_numpy(force.astype(np.float64)),
+        seconds=None if seconds is None else torch.from_numpy(seconds.astype(np.float64)),
+        provenance={**provenance, "licence": "CC0-1.0"},
+    )
+    datasets.save(labelled, target, extra)
+
+
+def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Labels of an npz file, one row each."""
+    arrays = sources.archive(path, ["R", "E", "F", "frame", "place_in_order", "seconds"])
+    # A shifted frame number would give every label a wrong geometry without any other sign.
+    if not np.allclose(arrays["R"], sampled["R"][arrays["frame"]], rtol=0, atol=1e-6):
+        raise datasets.DatasetError(f"{path}: its geometries are not the gfn2 set's at its `frame` numbers.")
+    keys = {"place": "place_in_order", "frame": "frame", "E": "E", "F": "F", "seconds": "seconds"}
+    return [{ours: arrays[theirs][k] for ours, theirs in keys.items()} for k in range(len(arrays["E"]))]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Labels of a jsonl file that may be growing: its last line counts only once it is whole."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("}\n")]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    for path in embed(parser.parse_args().files):
+        labels = sources.read_record(path)["frames"]
+        print(f"{path.name}: {labels} labels, {path.stat().st_size / 1e6:.2f} MB")

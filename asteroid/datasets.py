@@ -1,0 +1,398 @@
+"""Labelled frames of one molecule at one level of theory: load, save, split.
+
+Axes: frames, atoms, 3. Units: kcal/mol, Å, seconds of wall time on one core.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asteroid import sources
+from asteroid.sources import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DATA = Path(__file__).parent / "data"
+"""Folder of the embedded sets: MOLECULE_LEVEL.npz, and its record MOLECULE_LEVEL.json."""
+
+_CHEAP_TO_ACCURATE = ("gfn2", "pbe", "ccsd", "ccsd(t)")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledSet:
+    """Frames of one molecule, labelled at one level of theory.
+
+    Two frames are the same where their positions agree after rounding to 1e-4 Å.
+
+    Args:
+        molecule: name.
+        level: level of theory, such as "ccsd(t)".
+        z: (atoms,) int64, atomic numbers.
+        pos: (frames, atoms, 3) float64, Å.
+        energy: (frames,) float64, kcal/mol.
+        force: (frames, atoms, 3) float64, kcal/mol/Å.
+        seconds: (frames,) float64, measured wall seconds of each label, or None.
+        provenance: theory, basis, code, settings, sampling, temperature_K, licence and the like, as JSON types.
+
+    Raises:
+        DatasetError: shapes that do not fit, no frame, numbers that are not finite, atoms closer than 0.2 Å, or a mean
+            force above 1000 kcal/mol/Å, which means wrong units.
+    """
+
+    molecule: str
+    level: str
+    z: Tensor
+    pos: Tensor
+    energy: Tensor
+    force: Tensor
+    seconds: Tensor | None
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def __getitem__(self, index: slice | Tensor | np.ndarray | Sequence[int]) -> "LabelledSet":
+        """The frames at a slice, a list or array of indices, or a mask."""
+        rows = torch.from_numpy(np.atleast_1d(np.arange(len(self))[_numpy_index(index)]))
+        seconds = None if self.seconds is None else self.seconds[rows]
+        labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
+        return LabelledSet(self.molecule, self.level, *labels, seconds, self.provenance)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that name these labels: SHA-256 of molecule, level, z, pos, energy and force."""
+        digest = hashlib.sha256(f"{self.molecule}\n{self.level}\n".encode())
+        for tensor, dtype in ((self.z, "<i8"), (self.pos, "<f8"), (self.energy, "<f8"), (self.force, "<f8")):
+            digest.update(np.ascontiguousarray(tensor.cpu().numpy(), dtype=dtype).tobytes())
+        return digest.hexdigest()[:16]
+
+    def paired_with(self, other: "LabelledSet") -> tuple[Tensor, Tensor]:
+        """Indices of the frames whose geometry both sets have.
+
+        Args:
+            other: a set of the same molecule.
+
+        Returns:
+            Two int64 tensors (pairs,): row k of the first, into this set and ascending, and row k of the second, into
+            the other, are the same geometry.
+
+        Raises:
+            DatasetError: the sets hold different molecules.
+        """
+        _check_same_molecule(self, other)
+        place = {key: k for k, key in enumerate(_geometry_keys(other.pos))}
+        pairs = [(k, place[key]) for k, key in enumerate(_geometry_keys(self.pos)) if key in place]
+        mine, theirs = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
+        return mine, theirs
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Disjoint parts of the accurate set, and the inaccurate frames that share nothing with `valid` and `test`."""
+
+    train: LabelledSet
+    valid: LabelledSet
+    test: LabelledSet
+    inaccurate: LabelledSet | None
+
+
+def load(
+    molecule: str | os.PathLike,
+    level: str | None = None,
+    *,
+    root: str | os.PathLike | None = None,
+    energy_unit: str | None = None,
+    length_unit: str | None = None,
+) -> LabelledSet:
+    """Load an embedded set, a molecule of MD17, or a file.
+
+    Args:
+        molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of an .extxyz, .xyz, ASE .db
+            or .npz file (keys R, z, E, F).
+        level: embedded: one of `levels(molecule)`, may be left out where there is only one. MD17: "dft",
+            "dft-revised", "dft-fhi-aims", "ccsd" or "ccsd(t)". A file: a name of your own, needed unless `save` wrote
+            the file.
+        root: MD17 only, folder of its files; default: the environment's ASTEROID_MD17, else ~/.cache/asteroid/md17.
+        energy_unit: files only, such as "eV"; goes before what an npz file states as its e_unit.
+        length_unit: files only, such as "angstrom"; goes before what an npz file states as its r_unit.
+
+    Returns:
+        The labelled frames in kcal/mol and Å.
+
+    Raises:
+        DatasetError: unknown molecule or level, failed download, damaged file, unusable labels.
+    """
+    name = os.fspath(molecule)
+    is_md17 = name.startswith("md17:")
+    is_file = isinstance(molecule, os.PathLike) or Path(name).suffix in (".npz", ".xyz", ".extxyz", ".db")
+    if root is not None and not is_md17:
+        raise DatasetError(f"root is the folder of MD17's files and means nothing for {name!r}; leave it out.")
+    if not is_file and (energy_unit or length_unit):
+        raise DatasetError(f"The units of {name!r} are known; give energy_unit and length_unit for files only.")
+    if is_md17:
+        return _build(level=level, **sources.read_md17(name.removeprefix("md17:"), level, root))
+    if is_file:
+        return _load_file(Path(name), level, energy_unit, length_unit)
+    known = levels(name)
+    if level is None and len(known) > 1:
+        raise DatasetError(f"{name} has the levels {', '.join(known)}; pass one, as in load({name!r}, {known[-1]!r}).")
+    level = level or known[0]
+    if level not in known:
+        raise DatasetError(f"{name} has no level {level!r}; it has {', '.join(known)}.{_suggestion(level, known)}")
+    return _build(**sources.read_saved(DATA / f"{name}_{level}.npz", "Reinstall asteroid, or `git checkout` the file."))
+
+
+def save(labelled: LabelledSet, path: str | os.PathLike, extra: Mapping[str, np.ndarray] | None = None) -> None:
+    """Write a set as an npz file that sGDML and readers of MD17 read, and its record as JSON beside it.
+
+    Both are written under temporary names first, so a failure leaves what was there before. The record holds the
+    provenance, the number of frames and atoms, the median and mean of `seconds` and the file's SHA-256.
+
+    Args:
+        labelled: the set.
+        path: ends with .npz; the record gets the same name with .json.
+        extra: further arrays to keep in the file for other programs; `load` does not read them.
+
+    Raises:
+        DatasetError: the name does not end with .npz, or writing fails, as on a full disk.
+
+    Source:
+        The layout of sGDML 1.0 (Chmiela et al., Comput. Phys. Commun. 240, 38, 2019), with its MD5 fingerprint.
+    """
+    fields = {name: getattr(labelled, name) for name in ("pos", "z", "energy", "force", "seconds")}
+    arrays = {name: None if tensor is None else tensor.cpu().numpy() for name, tensor in fields.items()}
+    record = {"molecule": labelled.molecule, "level": labelled.level, **labelled.provenance}
+    sources.write_npz(Path(path), arrays, record, extra or {})
+
+
+def molecules() -> list[str]:
+    """Names of the embedded molecules."""
+    return sorted({path.name.rpartition("_")[0] for path in DATA.glob("*_*.json")})
+
+
+def levels(molecule: str) -> list[str]:
+    """Levels of an embedded molecule, the cheapest first.
+
+    Raises:
+        DatasetError: unknown molecule; the message lists the known ones.
+    """
+    known = molecules()
+    if molecule not in known:
+        raise DatasetError(
+            f"No molecule {molecule!r} is embedded; known are {', '.join(known)}.{_suggestion(molecule, known)} "
+            "Others: 'md17:NAME', or the path of an .extxyz, .xyz, .db or .npz file."
+        )
+    found = {path.stem.rpartition("_")[2] for path in DATA.glob(f"{molecule}_*.json")}
+    return sorted(found, key=_CHEAP_TO_ACCURATE.index)
+
+
+def table() -> "pd.DataFrame":
+    """One row for each embedded molecule and level, from the records and the frame numbers, without reading labels.
+
+    Returns:
+        Columns molecule, SMILES, atoms, level, theory, code, labels, "also at ccsd(t)" (frames that have that label
+        too), "seconds per label" (median, one core), "core hours" (of all labels), "temperature K" (of the sampling).
+    """
+    import pandas as pd
+
+    rows = []
+    for molecule in molecules():
+        known = levels(molecule)
+        shared = _frame_numbers(molecule, "ccsd(t)") if "ccsd(t)" in known else np.array([], dtype=np.int64)
+        for level in known:
+            record = sources.read_record(DATA / f"{molecule}_{level}.npz")
+            seconds = record.get("seconds_mean", record["seconds_median"])
+            columns = ("molecule", "smiles", "atoms", "level", "theory")
+            rows.append({column: record[column] for column in columns} | {
+                "code": f"{record['code']} {record['code_version']}",
+                "labels": record["frames"],
+                "also at ccsd(t)": len(np.intersect1d(_frame_numbers(molecule, level), shared)),
+                "seconds per label": record["seconds_median"],
+                "core hours": seconds * record["frames"] / 3600,
+                "temperature K": record["temperature_K"],
+            })
+    return pd.DataFrame(rows).rename(columns={"smiles": "SMILES"})
+
+
+def split(
+    accurate: LabelledSet,
+    inaccurate: LabelledSet | None,
+    budget: int,
+    seed: int,
+    *,
+    inaccurate_budget: int | None = None,
+    valid: int = 50,
+    test: int | None = None,
+) -> Split:
+    """Choose training, validation and test frames; smaller budgets are parts of larger ones.
+
+    The accurate frames are put in one order, `numpy.random.default_rng([seed, 0]).permutation`: the first `valid` are
+    for validation, the next `budget` for training, the last `test` for testing. So validation does not depend on the
+    budget, and neither does the test set where `test` is given. The inaccurate frames whose geometry is in neither
+    validation nor test are put in the order of `default_rng([seed, 1])`, and the first `inaccurate_budget` are taken.
+
+    Args:
+        accurate: labels of the accurate level.
+        inaccurate: labels of the inaccurate level, of the same molecule, or None.
+        budget: number of accurate training frames.
+        seed: of both orders.
+        inaccurate_budget: number of inaccurate frames; None: all.
+        valid: number of accurate validation frames.
+        test: number of accurate test frames; None: all that are left.
+
+    Raises:
+        DatasetError: a number is not positive or more than there is, or the sets hold different molecules.
+    """
+    numbers = {"budget": budget, "inaccurate_budget": inaccurate_budget, "valid": valid, "test": test}
+    for what, number in numbers.items():
+        if number is not None and number < 1:
+            raise DatasetError(f"{what} is {number}; it must be 1 or more.")
+    largest = len(accurate) - valid - (test or 1)
+    if budget > largest:
+        raise DatasetError(
+            f"budget {budget} + valid {valid} + test {test or 'at least 1'} is more than the {len(accurate)} "
+            f"{accurate.level} labels of {accurate.molecule}; the largest possible budget here is {max(largest, 0)}. "
+            "Lower budget, valid or test."
+        )
+    order = np.random.default_rng([seed, 0]).permutation(len(accurate))
+    left = len(accurate) - valid - budget
+    parts = {
+        "train": accurate[order[valid : valid + budget]],
+        "valid": accurate[order[:valid]],
+        "test": accurate[order[len(order) - (test or left) :]],
+    }
+    if inaccurate is None:
+        if inaccurate_budget is not None:
+            raise DatasetError(f"inaccurate_budget is {inaccurate_budget} without inaccurate; pass the inaccurate set.")
+        return Split(**parts, inaccurate=None)
+    _check_same_molecule(accurate, inaccurate)
+    held_out = {key for part in ("valid", "test") for key in _geometry_keys(parts[part].pos)}
+    free = np.array([k for k, key in enumerate(_geometry_keys(inaccurate.pos)) if key not in held_out], dtype=np.int64)
+    if len(free) < (inaccurate_budget or 1):
+        raise DatasetError(
+            f"inaccurate_budget is {inaccurate_budget}, but only {len(free)} of the {len(inaccurate)} "
+            f"{inaccurate.level} frames are outside validation and test; lower it to {len(free)} or less."
+        )
+    chosen = free[np.random.default_rng([seed, 1]).permutation(len(free))][:inaccurate_budget]
+    return Split(**parts, inaccurate=inaccurate[chosen])
+
+
+def _check(labelled: LabelledSet) -> None:
+    """Raise a DatasetError for what no model should be trained on."""
+    name = f"{labelled.molecule} ({labelled.level})"
+    if labelled.energy.ndim != 1 or len(labelled.energy) == 0:
+        found = tuple(labelled.energy.shape)
+        raise DatasetError(f"{name}: energy has the shape {found}; expected (frames,) with at least 1 frame.")
+    frames, atoms = len(labelled.energy), labelled.z.numel()
+    table = (frames, atoms, 3)
+    expected = {"z": (atoms,), "energy": (frames,), "pos": table, "force": table, "seconds": (frames,)}
+    for field, shape in expected.items():
+        tensor = getattr(labelled, field)
+        if tensor is None and field == "seconds":
+            continue
+        if tuple(tensor.shape) != shape:
+            raise DatasetError(
+                f"{name}: {field} has the shape {tuple(tensor.shape)}; with {frames} energies and {atoms} atomic "
+                f"numbers it should be {shape}. Do all arrays hold the same frames and atoms?"
+            )
+        dtype = torch.int64 if field == "z" else torch.float64
+        if tensor.dtype != dtype:
+            raise DatasetError(f"{name}: {field} is {tensor.dtype}; expected {dtype}: convert it with .to({dtype}).")
+        finite = torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)
+        if not finite.all():
+            k = int((~finite).nonzero()[0])
+            raise DatasetError(f"{name}: {field} of frame {k} is not finite; leave out frames whose label failed.")
+    _check_distances(labelled, name)
+    mean_force = float(labelled.force.norm(dim=-1).mean())
+    if mean_force > 1000:
+        raise DatasetError(
+            f"{name}: the mean force is {mean_force:.0f} kcal/mol/Å, a molecule near room temperature has 10 to 100. "
+            f"Wrong units? It would be {mean_force / 23.06:.0f} if labels in kcal/mol were taken for eV "
+            f"(energy_unit='kcal/mol'), {mean_force / 627.5:.0f} if for hartree."
+        )
+
+
+def _check_distances(labelled: LabelledSet, name: str) -> None:
+    """Raise where two atoms of a frame are closer than 0.2 Å."""
+    i, j = torch.triu_indices(len(labelled.z), len(labelled.z), 1)
+    # In chunks: a million frames of MD17 would need gigabytes at once.
+    for start in range(0, len(labelled), 8192):
+        pos = labelled.pos[start : start + 8192]
+        distance = (pos[:, i] - pos[:, j]).norm(dim=-1)  # (frames, pairs)
+        if (distance < 0.2).any():
+            k, pair = (distance < 0.2).nonzero()[0].tolist()
+            raise DatasetError(
+                f"{name}: atoms {int(i[pair])} and {int(j[pair])} of frame {start + k} are "
+                f"{float(distance[k, pair]):.3f} Å apart; at least 0.2 Å was expected. Wrong length unit "
+                "(nm read as Å), or a broken frame?"
+            )
+
+
+def _check_same_molecule(a: LabelledSet, b: LabelledSet) -> None:
+    if not torch.equal(a.z, b.z):
+        found = f"{a.molecule} ({a.level}) has the atoms {a.z.tolist()}, {b.molecule} ({b.level}) has {b.z.tolist()}"
+        raise DatasetError(f"{found}; both sets must hold one molecule, its atoms in the same order.")
+
+
+def _geometry_keys(pos: Tensor) -> list[bytes]:
+    """A key for each frame that equal geometries share: positions in whole 1e-4 Å."""
+    grid = np.rint(pos.cpu().numpy() * 1e4).astype(np.int32)
+    return [frame.tobytes() for frame in grid]
+
+
+def _numpy_index(index: slice | Tensor | np.ndarray | Sequence[int]) -> slice | np.ndarray:
+    if isinstance(index, slice):
+        return index
+    rows = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
+    if rows.ndim != 1:
+        raise TypeError("Frames are taken by a slice or a list of indices; frame k alone is labelled[k : k + 1].")
+    return rows if rows.size else rows.astype(np.int64)
+
+
+def _build(molecule: str, level: str, provenance: Mapping[str, Any], **arrays: np.ndarray | None) -> LabelledSet:
+    """A set from the arrays of a reader, in any number type."""
+    tensors = {
+        key: None if array is None else torch.from_numpy(array.astype(np.int64 if key == "z" else np.float64))
+        for key, array in arrays.items()
+    }
+    return LabelledSet(molecule=molecule, level=level, provenance=provenance, **tensors)
+
+
+def _load_file(path: Path, level: str | None, energy_unit: str | None, length_unit: str | None) -> LabelledSet:
+    record = path.with_suffix(".json")
+    if path.suffix == ".npz" and record.is_file():
+        fix = f"Delete {record.name} if the labels are right, and give level and units."
+        labelled = _build(**sources.read_saved(path, fix))
+        if level not in (None, labelled.level) or energy_unit or length_unit:
+            states = f"has a record that states level {labelled.level!r}, kcal/mol and Å"
+            raise DatasetError(f"{path} {states}; leave out level and units.")
+        return labelled
+    read = {".npz": sources.read_npz, ".xyz": sources.read_ase, ".extxyz": sources.read_ase, ".db": sources.read_ase}
+    if path.suffix not in read:
+        raise DatasetError(f"{path} ends with {path.suffix!r}; files are read that end with {', '.join(read)}.")
+    if level is None:
+        raise DatasetError(f"{path} does not say its level of theory: pass a name for it, as in level='b3lyp'.")
+    return _build(level=level, **read[path.suffix](path, energy_unit, length_unit))
+
+
+def _frame_numbers(molecule: str, level: str) -> np.ndarray:
+    """Indices of an embedded set's frames in the sampled trajectory, which all levels share."""
+    return sources.archive(DATA / f"{molecule}_{level}.npz", ["frame"])["frame"]
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

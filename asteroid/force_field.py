@@ -1,0 +1,131 @@
+"""A trained force field: model, energy shift and provenance, in one file."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from asteroid import models, training
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+FORMAT = "asteroid-force-field-1"
+
+
+@dataclass(eq=False)
+class ForceField:
+    """Energies and forces of one molecule at the level of theory that it was trained to reproduce.
+
+    Attributes:
+        model: maps z and pos to energies without the shift.
+        z: (atoms,) atomic numbers in the order of training.
+        shift: constant added to the model's energies, kcal/mol; kept apart, in double precision, because it is 10⁴ to
+            10⁵ times larger than what the model resolves.
+        level: level of theory.
+        provenance: how it came about: data, settings, seeds, errors, seconds; plain JSON values.
+        bias: (frames,) estimated bias of each inaccurate frame that took part, kcal/mol/Å, or None.
+    """
+
+    model: nn.Module
+    z: Tensor
+    shift: float
+    level: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    bias: Tensor | None = None
+
+    def energy_and_force(self, structure: "Atoms | Tensor") -> tuple[Tensor, Tensor]:
+        """Energy and force of an ASE Atoms object or of positions.
+
+        Args:
+            structure: Atoms with this molecule's atomic numbers, or positions (atoms, 3) or (frames, atoms, 3) in Å
+                in the order of training.
+
+        Returns:
+            Energy () or (frames,), kcal/mol, float64; force of the shape of the positions, kcal/mol/Å.
+
+        Raises:
+            ValueError: for another molecule, or positions that do not fit it.
+        """
+        if isinstance(structure, Tensor):
+            z, pos = self.z, structure
+        else:
+            z = torch.as_tensor(structure.numbers, dtype=torch.int64)
+            pos = torch.as_tensor(structure.positions)
+            if sorted(z.tolist()) != sorted(self.z.tolist()):
+                raise ValueError(
+                    f"the atoms have the atomic numbers {sorted(z.tolist())}, this force field was trained on "
+                    f"{sorted(self.z.tolist())}; train one for this molecule"
+                )
+        if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
+            raise ValueError(f"positions have the shape {tuple(pos.shape)}, expected (frames, {len(self.z)}, 3)")
+        if not bool(torch.isfinite(pos).all()):
+            raise ValueError("positions hold NaN or infinite values: the simulation that made them has come apart")
+        like = next(self.model.parameters())
+        frames = pos if pos.ndim == 3 else pos[None]
+        energy, force = training.predict(self.model, z.to(like.device), frames.to(like.device, like.dtype))
+        energy = energy.double() + self.shift
+        return (energy, force) if pos.ndim == 3 else (energy[0], force[0])
+
+    def calculator(self) -> "Calculator":
+        """An ASE calculator, in ASE's units (eV, Å)."""
+        from asteroid.calculator import ForceFieldCalculator
+
+        return ForceFieldCalculator(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: weights, shift, configuration and provenance, no code.
+
+        Raises:
+            OSError: if it cannot be written; an older file of that name is then still whole.
+        """
+        path = Path(path)
+        name, config = models.describe(self.model)
+        tensors = {f"model.{key}": value.clone() for key, value in self.model.state_dict().items()}
+        tensors["z"] = self.z
+        if self.bias is not None:
+            tensors["bias"] = self.bias
+        about = {"model": name, "config": config, "shift": self.shift, "level": self.level}
+        metadata = {"format": FORMAT, "about": json.dumps(about), "provenance": json.dumps(dict(self.provenance))}
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, f"could not save the force field: {error.strerror}", str(path)) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ForceField":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged or no force field of ours.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no force field at {path}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dictionary)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"{path} is not an asteroid force field (format {metadata.get('format')!r})")
+        about = json.loads(metadata["about"])
+        model = models.build(about["model"], **about["config"])
+        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+        provenance = json.loads(metadata["provenance"])
+        return cls(model, tensors["z"], about["shift"], about["level"], provenance, tensors.get("bias"))

@@ -1,0 +1,109 @@
+"""Forces from energies, and the training step that differentiates through them."""
+
+import copy
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+EnergyOf = Callable[[Tensor], Tensor]
+Objective = Callable[..., Tensor]
+
+
+def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+    """Energy and force F = −∂E/∂x of each frame.
+
+    Args:
+        energy_of: maps pos (frames, atoms, 3) to energies (frames,).
+        pos: (frames, atoms, 3), Å.
+        create_graph: keep the graph, so that a loss on the force can be differentiated by the parameters.
+
+    Returns:
+        Energy (frames,) and force (frames, atoms, 3), in the unit of the energy and that per Å.
+    """
+    with torch.enable_grad():
+        pos = pos.detach().requires_grad_()
+        energy = energy_of(pos)
+        (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph)
+    return (energy if create_graph else energy.detach()), -gradient
+
+
+def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+    """The function from a batch to the objective and its gradient by every parameter of the model.
+
+    Args:
+        model: maps z and pos to energies.
+        z: (atoms,) atomic numbers.
+        objective: objective(energy_of, *batch) -> scalar; batch[0] is pos (frames, atoms, 3).
+
+    Returns:
+        step(*batch) -> (value, gradients), the gradients in the order of `model.parameters()`.
+    """
+    parameters = tuple(model.parameters())
+
+    def step(*batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        value = objective(lambda pos: model(z, pos), *batch)
+        return value.detach(), torch.autograd.grad(value, parameters)
+
+    return step
+
+
+def compiled_training_step(
+    model: nn.Module, z: Tensor, objective: Objective, batch: tuple[Tensor, ...]
+) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+    """`training_step` traced into one graph, parameter gradients included, and compiled for the shapes of a batch.
+
+    Every later batch must have the shapes of `batch`. The compiled code serves every model of the same configuration
+    in this process, and is kept on disk, so that a later process starts in seconds. Where compiling fails (no C++
+    compiler, say) or its gradients differ from the eager ones, one warning is given and the eager step returned.
+
+    Args:
+        objective: as in `training_step`; equal objectives share compiled code, so it must be hashable by value.
+        batch: an example; see `training_step` for the rest.
+    """
+    eager = training_step(model, z, objective)
+    # The optimiser writes into the parameters' memory, which these views share.
+    parameters = [parameter.detach() for parameter in model.parameters()]
+    key = (type(model), model.config, tuple(z.tolist()), objective, *((x.shape, x.dtype, x.device) for x in batch))
+    try:
+        if key not in _COMPILED:
+            _COMPILED[key] = _compile(copy.deepcopy(model), z, objective, parameters, batch)
+            _check(_COMPILED[key](parameters, *batch), eager(*batch))
+    except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
+        _COMPILED[key] = None
+        reason = str(error).strip().split("\n")[0]
+        warnings.warn(f"training runs uncompiled, about half as fast ({type(error).__name__}: {reason})", stacklevel=2)
+    compiled = _COMPILED[key]
+    return eager if compiled is None else lambda *batch: compiled(parameters, *batch)
+
+
+_COMPILED: dict[tuple, Callable | None] = {}
+
+
+def _compile(
+    model: nn.Module, z: Tensor, objective: Objective, parameters: list[Tensor], batch: tuple[Tensor, ...]
+) -> Callable:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "asteroid" / "inductor"))
+    names = [name for name, _ in model.named_parameters()]
+
+    def step(parameters: list[Tensor], *batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        parameters = [parameter.detach().requires_grad_() for parameter in parameters]
+        weights = dict(zip(names, parameters, strict=True))
+        value = objective(lambda pos: functional_call(model, weights, (z, pos)), *batch)
+        return value.detach(), torch.autograd.grad(value, parameters)
+
+    return torch.compile(make_fx(step)(parameters, *batch), dynamic=False, fullgraph=True)
+
+
+def _check(compiled: tuple[Tensor, tuple[Tensor, ...]], eager: tuple[Tensor, tuple[Tensor, ...]]) -> None:
+    tolerance = 1e-3 if eager[0].dtype == torch.float32 else 1e-8
+    scale = max(float(gradient.abs().max()) for gradient in eager[1])
+    worst = max(float((a - b).abs().max()) for a, b in zip(compiled[1], eager[1], strict=True))
+    if not worst <= tolerance * scale:
+        raise ArithmeticError(f"compiled gradients differ from eager ones by {worst:.1e} of {scale:.1e}")

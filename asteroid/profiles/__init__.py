@@ -1,0 +1,125 @@
+"""Profiles: how large the experiments are. The notebooks and the code are the same for all of them.
+
+`smoke` takes minutes and shows that everything runs; `laptop` takes hours on two cores and is what the book shows;
+`paper` is the published protocol and needs a GPU.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asteroid.runs import RunSpec
+from asteroid.stages import Recipe
+from asteroid.training import TrainConfig
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Size of the experiments.
+
+    Attributes:
+        name: file name without suffix.
+        molecules: those of the book's figures.
+        accurate: accurate level, the same for all molecules or by molecule.
+        inaccurate: level of the cheap labels.
+        budgets: accurate labels of standard training.
+        given_up: accurate labels that ASTEROID trades for cheap ones.
+        inaccurate_budgets: cheap labels that it gets for them, one per assumed cost ratio.
+        cheapest: (level, labels) of a still cheaper level, for Fig 1b.
+        seeds: of splits, initial weights and shuffles.
+        valid, test: accurate frames held out.
+        recipes: settings by model.
+        quickstart: settings of the quickstart notebook, which trains while one watches.
+    """
+
+    name: str
+    molecules: tuple[str, ...]
+    accurate: str | Mapping[str, str]
+    inaccurate: str
+    budgets: tuple[int, ...]
+    given_up: int
+    inaccurate_budgets: tuple[int, ...]
+    cheapest: tuple[str, int]
+    seeds: tuple[int, ...]
+    valid: int
+    test: int
+    recipes: Mapping[str, Recipe]
+    quickstart: Mapping[str, Any]
+
+    def accurate_level(self, molecule: str) -> str:
+        """Level of a molecule's accurate labels."""
+        return self.accurate if isinstance(self.accurate, str) else self.accurate[molecule]
+
+    def recipe(self, model: str) -> Recipe:
+        """Settings of a model; ValueError lists those that the profile has."""
+        if model not in self.recipes:
+            raise ValueError(f"profile {self.name!r} has no model {model!r}; it has: {', '.join(self.recipes)}")
+        return self.recipes[model]
+
+    def specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+        """The runs of a method over molecules, budgets, amounts of inaccurate labels and seeds.
+
+        Args:
+            method: one of `runs.METHODS`.
+            model: name of the architecture.
+            molecules: by default the profile's.
+        """
+        if method == "standard":
+            sizes = [(budget, 0) for budget in self.budgets]
+        elif method == "inaccurate":
+            sizes = [(0, inaccurate) for inaccurate in self.inaccurate_budgets]
+        else:
+            sizes = [(budget - self.given_up, cheap) for cheap in self.inaccurate_budgets for budget in self.budgets]
+        return [
+            RunSpec(
+                molecule=molecule,
+                accurate=self.accurate_level(molecule),
+                inaccurate=self.inaccurate,
+                method=method,
+                budget=budget,
+                inaccurate_budget=cheap,
+                valid=self.valid,
+                test=self.test,
+                seed=seed,
+                recipe=self.recipe(model),
+            )
+            for molecule in molecules or self.molecules
+            for budget, cheap in sizes
+            for seed in self.seeds
+        ]
+
+
+def names() -> list[str]:
+    """Names of the profiles."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str) -> Profile:
+    """Read a profile.
+
+    Raises:
+        ValueError: for an unknown profile, or a file with missing or unknown settings.
+    """
+    if name not in names():
+        raise ValueError(f"unknown profile {name!r}; known: {', '.join(names())}")
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    known = {field.name for field in fields(Profile)} - {"name"}
+    if set(content) != known:
+        odd = f"unknown settings {sorted(set(content) - known)}, missing {sorted(known - set(content))}"
+        raise ValueError(f"profile {name!r}: {odd}")
+    content["recipes"] = {model: _recipe(model, settings) for model, settings in content["recipes"].items()}
+    return Profile(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+
+
+def _recipe(model: str, settings: Mapping[str, Any]) -> Recipe:
+    """`training` holds what the three stages share, and each stage what it has of its own."""
+    settings = dict(settings)
+    shared = settings.pop("training", {})
+    stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in ("accurate", "inaccurate", "fine_tuning")}
+    gammas = tuple(float(gamma) for gamma in settings.pop("gammas"))
+    return Recipe(model=model, gammas=gammas, **stages, **settings)

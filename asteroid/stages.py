@@ -1,0 +1,316 @@
+"""The paper's method, stage by stage (sections 3.1 to 3.3), and the chain of all three."""
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from asteroid import losses, models, training
+from asteroid.datasets import LabelledSet, Split
+from asteroid.force_field import ForceField
+from asteroid.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Model and training settings that a comparison holds fixed.
+
+    Attributes:
+        model: name of the architecture, see `models.build`.
+        model_config: its settings where they differ from the published ones, as a mapping (kept as sorted pairs).
+        accurate: training from scratch on accurate labels: standard training and stage 1.
+        inaccurate: stage 2.
+        fine_tuning: stage 3.
+        gammas: γ of Eq. 2 in units of the median bias; of several, validation chooses one.
+    """
+
+    model: str = "egnn"
+    model_config: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    accurate: TrainConfig = TrainConfig()
+    inaccurate: TrainConfig = TrainConfig(batch_size=32)
+    fine_tuning: TrainConfig = TrainConfig()
+    gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
+
+    def __post_init__(self):
+        # Hashable, so that a run can be a key of a dictionary.
+        object.__setattr__(self, "model_config", tuple(sorted(dict(self.model_config).items())))
+
+
+def standard(
+    train: LabelledSet,
+    valid: LabelledSet,
+    recipe: Recipe = Recipe(),
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> ForceField:
+    """Standard training: a fresh model on labels of one level (Eq. 1). Also what stage 1 trains.
+
+    Args:
+        train: labels to learn.
+        valid: frames that decide when to stop; of the accurate level.
+        recipe: model and settings.
+        seed: of the initial weights and of the shuffles.
+        folder: where to keep checkpoints, so that an interrupted training goes on; None keeps none.
+        progress: show a progress bar.
+
+    Returns:
+        The force field.
+    """
+    return _train_from_scratch("standard", train, valid, recipe, recipe.accurate, None, seed, folder, progress)
+
+
+def identify_bias(
+    train: LabelledSet,
+    valid: LabelledSet,
+    inaccurate: LabelledSet,
+    recipe: Recipe = Recipe(),
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> tuple[ForceField, Tensor]:
+    """Stage 1: train θ_A on the accurate labels, then estimate the bias of every inaccurate frame.
+
+    Args:
+        train, valid: accurate labels.
+        inaccurate: inaccurate labels of the same molecule.
+        recipe, seed, folder, progress: see `standard`.
+
+    Returns:
+        θ_A, and the bias Δ(x) (frames of `inaccurate`,), kcal/mol/Å.
+
+    Source:
+        Bukharin et al. 2023, section 3.1.
+    """
+    theta_a = standard(train, valid, recipe, seed=seed, folder=folder, progress=progress)
+    return theta_a, estimated_bias(theta_a, inaccurate)
+
+
+def estimated_bias(theta_a: ForceField, inaccurate: LabelledSet) -> Tensor:
+    """Bias Δ(x) (frames,) of inaccurate labels by an accurately trained force field, kcal/mol/Å (section 3.1)."""
+    _, force = theta_a.energy_and_force(inaccurate.pos)
+    return losses.frame_bias(force.double().cpu(), inaccurate.force)
+
+
+def train_on_inaccurate(
+    inaccurate: LabelledSet,
+    valid: LabelledSet,
+    bias: Tensor | None,
+    gamma: float,
+    recipe: Recipe = Recipe(),
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> ForceField:
+    """Stage 2: train θ_I from scratch on the inaccurate labels with the bias-aware loss (Eq. 2).
+
+    Args:
+        inaccurate: the cheap labels.
+        valid: accurate frames that decide when to stop.
+        bias: (frames,) from `identify_bias`, kcal/mol/Å; None trains without weights.
+        gamma: γ of the weights exp(−Δ/γ) in units of the median bias; infinity trains without weights.
+        recipe, seed, folder, progress: see `standard`.
+
+    Returns:
+        θ_I, which reproduces the inaccurate level.
+
+    Source:
+        Bukharin et al. 2023, section 3.2.
+    """
+    weight = None if bias is None else losses.bias_weights(bias, gamma * float(bias.median()))
+    name = "inaccurate" if weight is None or math.isinf(gamma) else f"inaccurate-gamma{gamma:g}"
+    return _train_from_scratch(name, inaccurate, valid, recipe, recipe.inaccurate, weight, seed, folder, progress)
+
+
+def fine_tune(
+    theta_i: ForceField,
+    train: LabelledSet,
+    valid: LabelledSet,
+    recipe: Recipe = Recipe(),
+    *,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> ForceField:
+    """Stage 3: start from θ_I and train on the few accurate labels (Eq. 1), with the energy shift refitted to them.
+
+    Args:
+        theta_i: force field of stage 2; left as it is.
+        train, valid: accurate labels.
+        recipe, seed, folder, progress: see `standard`.
+
+    Returns:
+        The final force field.
+
+    Source:
+        Bukharin et al. 2023, section 3.3.
+    """
+    name, config = models.describe(theta_i.model)
+    model = models.build(name, **config)
+    model.load_state_dict(theta_i.model.state_dict())
+    started_from = dict(theta_i.provenance)
+    stage = f"{started_from.get('stage', 'given')}-tuned"
+    return _train(stage, model, train, valid, recipe.fine_tuning, None, seed, folder, progress, started_from)
+
+
+def asteroid(
+    split: Split,
+    recipe: Recipe = Recipe(),
+    *,
+    seed: int = 0,
+    weighted: bool = True,
+    tuned: bool = True,
+    theta_a: ForceField | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> ForceField:
+    """ASTEROID: identify the bias, train on the inaccurate labels with it in mind, fine-tune on the accurate ones.
+
+    With several γ in the recipe, stages 2 and 3 are run for each and the smallest validation error wins.
+
+    Args:
+        split: from `datasets.split`, with inaccurate labels.
+        recipe, seed, folder, progress: see `standard`.
+        weighted: False leaves out stage 1 and the weights (the ablation of Table 3).
+        tuned: False leaves out stage 3 (the other ablation).
+        theta_a: force field of stage 1, if it is already there (one serves several amounts of inaccurate labels).
+
+    Returns:
+        The force field, its `bias` the estimated bias of each frame of `split.inaccurate`.
+
+    Raises:
+        ValueError: if the split has no inaccurate labels.
+
+    Source:
+        Bukharin et al. 2023, section 3.
+    """
+    if split.inaccurate is None:
+        raise ValueError("the split has no inaccurate labels; give datasets.split a second set, or use stages.standard")
+    keep = {"seed": seed, "folder": folder, "progress": progress}
+    bias, gammas = None, (math.inf,)
+    if weighted:
+        if theta_a is None:
+            theta_a = standard(split.train, split.valid, recipe, **keep)
+        bias, gammas = estimated_bias(theta_a, split.inaccurate), recipe.gammas
+    candidates = []
+    for gamma in gammas:
+        force_field = train_on_inaccurate(split.inaccurate, split.valid, bias, gamma, recipe, **keep)
+        if tuned:
+            force_field = fine_tune(force_field, split.train, split.valid, recipe, **keep)
+        candidates.append(force_field)
+    errors = [candidate.provenance["valid_force_mae"] for candidate in candidates]
+    best = errors.index(min(errors))
+    chosen = candidates[best]
+    chosen.bias = bias
+    chosen.provenance = {
+        **chosen.provenance,
+        "method": "asteroid" + ("" if weighted else "-unweighted") + ("" if tuned else "-not-tuned"),
+        "gamma": gammas[best],
+        "valid_force_mae_by_gamma": dict(zip(map(str, gammas), errors, strict=True)),
+        "bias_identification": None if theta_a is None else dict(theta_a.provenance),
+        "seconds_of_all_stages": _seconds([*candidates, *([theta_a] if theta_a else [])]),
+    }
+    return chosen
+
+
+def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
+    """Errors on test frames.
+
+    Returns:
+        force_mae: over all components, kcal/mol/Å, the number that the paper reports; force_rmse; energy_mae,
+        kcal/mol; force_mae_std_error: of the mean over frames.
+    """
+    energy, force = force_field.energy_and_force(test.pos)
+    error = force.double().cpu() - test.force
+    by_frame = error.abs().mean(dim=(1, 2))
+    return {
+        "force_mae": float(by_frame.mean()),
+        "force_mae_std_error": float(by_frame.std() / math.sqrt(len(test))),
+        "force_rmse": float(error.square().mean().sqrt()),
+        "energy_mae": float((energy.cpu() - test.energy).abs().mean()),
+    }
+
+
+test_errors.__test__ = False  # its name is no reason for pytest to collect it
+
+
+def _train_from_scratch(
+    stage: str,
+    train: LabelledSet,
+    valid: LabelledSet,
+    recipe: Recipe,
+    config: TrainConfig,
+    weight: Tensor | None,
+    seed: int,
+    folder: Path | None,
+    progress: bool,
+) -> ForceField:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = models.build(recipe.model, **dict(recipe.model_config))
+    return _train(stage, model, train, valid, config, weight, seed, folder, progress)
+
+
+def _train(
+    stage: str,
+    model: torch.nn.Module,
+    train: LabelledSet,
+    valid: LabelledSet,
+    config: TrainConfig,
+    weight: Tensor | None,
+    seed: int,
+    folder: Path | None,
+    progress: bool,
+    started_from: Mapping[str, Any] | None = None,
+) -> ForceField:
+    """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
+    finished = None if folder is None else folder / f"{stage}.safetensors"
+    if finished is not None and finished.exists():
+        return ForceField.load(finished)
+    history = training.fit(
+        model.to("cuda" if torch.cuda.is_available() else "cpu"),
+        train,
+        valid,
+        config,
+        weight=weight,
+        seed=seed,
+        checkpoint=None if folder is None else folder / f"{stage}.checkpoint",
+        progress=f"{stage} ({len(train)} {train.level} labels)" if progress else None,
+    )
+    provenance = {
+        "stage": stage,
+        "molecule": train.molecule,
+        "level": train.level,
+        "labels": len(train),
+        "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
+        "config": asdict(config),
+        "seed": seed,
+        "valid_force_mae": history.best,
+        "history": asdict(history),
+        "seconds": history.seconds,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "started_from": started_from,
+    }
+    force_field = ForceField(model, train.z, training.energy_shift(model, train), train.level, provenance)
+    if finished is not None:
+        force_field.save(finished)
+    return force_field
+
+
+def _seconds(force_fields: Sequence[ForceField]) -> float:
+    """Training seconds of force fields and of what they started from."""
+    total, pending = 0.0, [force_field.provenance for force_field in force_fields]
+    while pending:
+        provenance = pending.pop()
+        total += provenance["seconds"]
+        if provenance.get("started_from"):
+            pending.append(provenance["started_from"])
+    return total

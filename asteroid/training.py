@@ -1,0 +1,343 @@
+"""The one training loop; every stage and every loss goes through it."""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from asteroid import forces, losses
+
+# Compiling takes a minute or two the first time and then saves a third to a half of every step.
+COMPILE_FROM_STEPS = 30_000
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one stage of training; the defaults are the paper's (appendix A.2) and its release's.
+
+    The learning rate at a step is `learning_rate` · min(1, step / `warmup`) · `decay_rate`^(step / `decay_steps`),
+    halved each time the validation error has not improved for `plateau` steps.
+    """
+
+    steps: int = 170_000  # 2000 epochs of the largest budget
+    batch_size: int = 10
+    learning_rate: float = 1e-3
+    warmup: int = 10_000
+    decay_steps: int = 1_200_000
+    decay_rate: float = 0.01
+    plateau: int = 50_000  # steps
+    patience: int = 100_000  # stop after so many steps without a better validation error
+    weight_decay: float = 2e-6
+    clip: float = 10.0  # largest norm of the gradient
+    ema: float = 0.999  # decay of the averaged weights, with which the model is evaluated
+    rho: float = losses.RHO
+    eval_every: int = 100  # steps
+    compile: bool | None = None  # None: when the run is long enough to earn back the compile time
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "learning_rate", "decay_steps", "clip", "eval_every", "plateau", "patience"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"TrainConfig.{name} is {getattr(self, name)}; it must be positive")
+
+
+class Labelled(Protocol):
+    """What training reads of a LabelledSet: z (atoms,), pos and force (frames, atoms, 3), energy (frames,)."""
+
+    z: Tensor
+    pos: Tensor
+    energy: Tensor
+    force: Tensor
+
+    def __len__(self) -> int: ...
+
+
+@dataclass
+class History:
+    """The course of one training: a row per evaluation."""
+
+    step: list[int] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)  # mean since the row before
+    valid_force_mae: list[float] = field(default_factory=list)  # kcal/mol/Å
+    learning_rate: list[float] = field(default_factory=list)
+    best_step: int = 0
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> float:
+        """Smallest validation force error, kcal/mol/Å."""
+        return min(self.valid_force_mae)
+
+
+@dataclass(frozen=True)
+class SupervisedObjective:
+    """Loss of a model on a batch of pos, energy, force and weight: `losses.supervised` of its energies and forces."""
+
+    rho: float
+
+    def __call__(
+        self, energy_of: forces.EnergyOf, pos: Tensor, energy_label: Tensor, force_label: Tensor, weight: Tensor
+    ) -> Tensor:
+        energy, force = forces.energy_and_force(energy_of, pos, create_graph=True)
+        return losses.supervised(energy, force, energy_label, force_label, weight, self.rho)
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss became NaN, infinite, or far larger than at the start."""
+
+
+def fit(
+    model: nn.Module,
+    train: Labelled,
+    valid: Labelled,
+    config: TrainConfig = TrainConfig(),
+    *,
+    weight: Tensor | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    progress: str | None = None,
+) -> History:
+    """Train a model on one set of labels; it ends with the averaged weights of the best validation force error.
+
+    Energies are learned up to the shift that `energy_shift` finds for the untrained model; find it again for the
+    trained one. Batches run through one shuffle of the frames after another, all of the same size.
+
+    Args:
+        model: maps z and pos to energies; trained in place, in its own precision and on its own device.
+        train: frames to learn from, kcal/mol and Å.
+        valid: frames of the same molecule on which the force error decides what to keep; their level may differ.
+        config: settings.
+        weight: (frames,) weight of each training frame in the loss (Eq. 2), or None.
+        seed: of the shuffles.
+        checkpoint: file that is written once a minute and from which an interrupted training goes on, with the same
+            numbers as one that was not interrupted; removed at the end.
+        progress: label of a progress bar, or None for silence.
+
+    Returns:
+        The history.
+
+    Raises:
+        TrainingDiverged: if the loss is NaN or infinite, or grows to a thousand times its start.
+        ValueError: if the checkpoint belongs to another training.
+    """
+    like = next(model.parameters())
+    to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
+    z = train.z.to(like.device)
+    columns = [to(train.pos), to(train.energy - energy_shift(model, train)), to(train.force)]
+    columns.append(torch.ones_like(columns[1]) if weight is None else to(weight))
+    valid_pos, valid_force = to(valid.pos), to(valid.force)
+    batch_size = min(config.batch_size, len(train))
+
+    def batch_of(step: int) -> tuple[Tensor, ...]:
+        index = _frames_of_step(step, len(train), batch_size, seed).to(like.device)
+        return tuple(column[index] for column in columns)
+
+    state = _State(model, config)
+    signature = _signature(train, valid, config, weight, seed)
+    if checkpoint is not None and checkpoint.exists():
+        state.load(checkpoint, signature)
+    compiled = config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
+    objective = SupervisedObjective(config.rho)
+    if compiled:
+        step_of = forces.compiled_training_step(model, z, objective, batch_of(0))
+    else:
+        step_of = forces.training_step(model, z, objective)
+
+    history = state.history
+    started, saved = time.perf_counter() - history.seconds, time.perf_counter()
+    bar = tqdm(total=config.steps, initial=state.step, desc=progress, unit="step", disable=not show(progress))
+    with bar:
+        while state.step < config.steps and state.step - history.best_step < config.patience:
+            value, gradients = step_of(*batch_of(state.step))
+            state.add_loss(float(value))
+            state.update(gradients)
+            bar.update()
+
+            if state.step % config.eval_every == 0 or state.step == config.steps:
+                with state.averaged_weights():
+                    _, force = predict(model, z, valid_pos)
+                state.evaluated(float(losses.force_mae(force, valid_force)))
+                history.seconds = time.perf_counter() - started
+                bar.set_postfix_str(f"{history.best:.3f} kcal/mol/Å")
+            if checkpoint is not None and time.perf_counter() - saved > 60:
+                history.seconds = time.perf_counter() - started
+                state.save(checkpoint, signature)
+                saved = time.perf_counter()
+
+    state.weights.copy_(state.best)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return history
+
+
+def energy_shift(model: nn.Module, data: Labelled) -> float:
+    """The constant that the model's energies lack on average over labelled frames, kcal/mol, in double precision.
+
+    The levels of theory differ by large constants, to which forces are blind: the loss, nearly all force, would take
+    thousands of steps to learn what one mean gives.
+    """
+    like = next(model.parameters())
+    energy, _ = predict(model, data.z.to(like.device), data.pos.to(like.device, like.dtype))
+    return float((data.energy - energy.double().cpu()).mean())
+
+
+def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+    """Energies (frames,) and forces (frames, atoms, 3) of a model, without gradients, in batches.
+
+    Args:
+        model: maps z and pos to energies.
+        z: (atoms,).
+        pos: (frames, atoms, 3), Å, in the model's precision and on its device.
+        batch_size: frames at a time, which bounds the memory.
+    """
+    parts = [forces.energy_and_force(partial(model, z), part) for part in pos.split(batch_size)]
+    energies, force = zip(*parts, strict=True)
+    return torch.cat(energies), torch.cat(force)
+
+
+def show(progress: str | None) -> bool:
+    """Whether a progress bar is wanted: on a terminal or in a live notebook, and not in a page of the book."""
+    live = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return progress is not None and live and "ASTEROID_QUIET" not in os.environ
+
+
+class _State:
+    """Everything that a checkpoint has to hold.
+
+    The parameters are laid end to end in one vector, of which the model's own become views: optimiser, clipping and
+    averaging are then a few operations, where a tensor at a time they would cost as much as a small model's gradient.
+    """
+
+    TENSORS = ("weights", "average", "best")
+    PLAIN = ("step", "plateau_scale", "plateau_since", "first_loss", "sum", "count")
+
+    def __init__(self, model: nn.Module, config: TrainConfig):
+        self.config = config
+        self.weights = _one_vector(model)
+        self.optimizer = torch.optim.AdamW(
+            [nn.Parameter(self.weights)], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.average, self.best = self.weights.clone(), self.weights.clone()
+        self.history = History()
+        self.step = 0
+        self.plateau_scale, self.plateau_since = 1.0, 0
+        self.first_loss: float | None = None
+        self.sum, self.count = 0.0, 0
+
+    def update(self, gradients: Sequence[Tensor]) -> None:
+        """One step of the optimiser and of the averaged weights."""
+        (group,) = self.optimizer.param_groups
+        (parameter,) = group["params"]
+        parameter.grad = torch.cat([gradient.flatten() for gradient in gradients])
+        nn.utils.clip_grad_norm_(parameter, self.config.clip)
+        group["lr"] = _learning_rate(self.config, self.step) * self.plateau_scale
+        self.optimizer.step()
+        # The average of the first steps would be dragged by the random start for 1 / (1 - ema) steps.
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        self.average.lerp_(self.weights, 1 - decay)
+        self.step += 1
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The model has its averaged weights meanwhile."""
+        current = self.weights.clone()
+        self.weights.copy_(self.average)
+        try:
+            yield
+        finally:
+            self.weights.copy_(current)
+
+    def add_loss(self, value: float) -> None:
+        if self.first_loss is None:
+            self.first_loss = value
+        if not math.isfinite(value) or value > 1e3 * max(self.first_loss, 1.0):
+            raise TrainingDiverged(
+                f"the loss is {value:.3g} at step {self.step} (it began at {self.first_loss:.3g}): lower "
+                f"learning_rate ({self.config.learning_rate}), or look for outliers among the labels"
+            )
+        self.sum, self.count = self.sum + value, self.count + 1
+
+    def evaluated(self, error: float) -> None:
+        """Note a validation error; keep the weights if it is the best, slow down if it has been none for long."""
+        history = self.history
+        if not history.valid_force_mae or error < history.best:
+            history.best_step = self.plateau_since = self.step
+            self.best = self.average.clone()
+        elif self.step - self.plateau_since >= self.config.plateau:
+            self.plateau_scale, self.plateau_since = self.plateau_scale / 2, self.step
+        history.step.append(self.step)
+        history.train_loss.append(self.sum / max(self.count, 1))
+        history.valid_force_mae.append(error)
+        history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
+        self.sum, self.count = 0.0, 0
+
+    def save(self, path: Path, signature: str) -> None:
+        content: dict[str, Any] = {name: getattr(self, name) for name in self.TENSORS + self.PLAIN}
+        content |= {
+            "signature": signature,
+            "optimizer": self.optimizer.state_dict(),
+            "history": asdict(self.history),
+        }
+        temporary = path.with_name(path.name + ".tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.save(content, temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            temporary.unlink(missing_ok=True)
+            raise OSError(f"could not write the checkpoint {path}: {error}") from None
+
+    def load(self, path: Path, signature: str) -> None:
+        try:
+            content = torch.load(path, weights_only=True)
+        except Exception as error:  # torch raises many types for a damaged file
+            raise ValueError(f"{path} is not a readable checkpoint ({error}); delete it to start anew") from None
+        if content["signature"] != signature:
+            raise ValueError(f"{path} was written by another training (data or settings); delete it to start anew")
+        for name in self.PLAIN:
+            setattr(self, name, content[name])
+        for name in self.TENSORS:
+            getattr(self, name).copy_(content[name])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.history = History(**content["history"])
+
+
+def _one_vector(model: nn.Module) -> Tensor:
+    """All parameters of a model in one vector, which from now on is their memory."""
+    vector = nn.utils.parameters_to_vector(model.parameters()).detach()
+    nn.utils.vector_to_parameters(vector, model.parameters())
+    return vector
+
+
+def _learning_rate(config: TrainConfig, step: int) -> float:
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    return config.learning_rate * warm * config.decay_rate ** (step / config.decay_steps)
+
+
+def _frames_of_step(step: int, frames: int, batch_size: int, seed: int) -> Tensor:
+    """Indices (batch_size,) of one step's frames, a function of nothing but the arguments, so that a resume is exact.
+
+    The shuffles of all epochs stand one after another and are cut into batches.
+    """
+    first, last = step * batch_size, (step + 1) * batch_size - 1
+    order = torch.cat([_shuffle(epoch, frames, seed) for epoch in range(first // frames, last // frames + 1)])
+    return order[first % frames :][:batch_size]
+
+
+def _shuffle(epoch: int, frames: int, seed: int) -> Tensor:
+    return torch.randperm(frames, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+
+
+def _signature(train: Labelled, valid: Labelled, config: TrainConfig, weight: Tensor | None, seed: int) -> str:
+    sums = [float(data.force.abs().sum()) for data in (train, valid)]
+    weights = None if weight is None else float((weight * torch.arange(1, len(weight) + 1)).sum())
+    return repr((asdict(config), len(train), len(valid), sums, weights, seed))

@@ -1,0 +1,221 @@
+"""Pages are made when, and only when, something they depend on has changed; notebooks keep to the house's rules."""
+
+import ast
+import io
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from asteroid import book
+
+NOTEBOOKS = sorted((book.root() / "notebooks").glob("*.ipynb"))
+
+
+def notebook(*cells):
+    """A notebook whose first cell is the one tagged ``parameters``."""
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    made.cells[0].metadata.tags = ["parameters"]
+    made.metadata.kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    return made
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A repository with one notebook, in a folder whose name would break careless code."""
+    folder = tmp_path / "a {tree} of ours"
+    for name in ("notebooks", "asteroid/profiles", "asteroid/data", "results/smoke"):
+        (folder / name).mkdir(parents=True)
+    for name in ("smoke", "laptop"):
+        (folder / f"asteroid/profiles/{name}.yaml").write_text("seeds: 1\n")
+    (folder / "asteroid/losses.py").write_text("")
+    nbformat.write(notebook('profile = "laptop"', "print(profile)"), folder / "notebooks/tiny.ipynb")
+    return folder
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """Papermill replaced by a copy; the names of the notebooks it was given."""
+    names = []
+
+    def execute(source, profile, folder):
+        names.append(source.stem)
+        return nbformat.read(source, as_version=4)
+
+    monkeypatch.setattr(book, "_execute", execute)
+    return names
+
+
+def test_page_is_executed_by_this_interpreter_in_the_root(tree, monkeypatch, tmp_path):
+    # A kernel of the user's under the same name, which must not be the one that runs.
+    kernel = tmp_path / "user/kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text('{"argv": ["false"], "display_name": "theirs", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "user"))
+    source = notebook('profile = "laptop"', "import os, sys\nprint(profile, sys.executable, os.getcwd(), sep='\\n')")
+    nbformat.write(source, tree / "notebooks/tiny.ipynb")
+
+    (page,) = book.make_pages("smoke", folder=tree)
+
+    assert page == tree / "book/pages/tiny.ipynb"
+    printed = nbformat.read(page, as_version=4).cells[-1].outputs[0].text
+    assert printed.splitlines() == ["smoke", sys.executable, str(tree)]
+
+
+def test_failing_notebook_is_refused(tree):
+    nbformat.write(notebook('profile = "laptop"', "half = 1 / 0"), tree / "notebooks/tiny.ipynb")
+    with pytest.raises(book.NotebookError, match=r"notebooks/tiny.ipynb failed.*\n?.*half = 1 / 0.*ZeroDivisionError"):
+        book.make_pages("smoke", folder=tree)
+    assert list((tree / "book/pages").iterdir()) == []
+
+
+def test_fresh_page_is_kept(tree, executed):
+    assert len(book.make_pages("smoke", folder=tree)) == 1
+    assert book.make_pages("smoke", folder=tree) == []
+    assert executed == ["tiny"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "notebooks/tiny.ipynb",
+        "asteroid/profiles/smoke.yaml",
+        "asteroid/losses.py",
+        "asteroid/models/egnn.py",
+        "asteroid/data/methanol.json",
+        "results/smoke/key.json",
+    ],
+)
+def test_page_is_stale_when_what_it_depends_on_changes(tree, executed, changed):
+    book.make_pages("smoke", folder=tree)
+    path = tree / changed
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write("\n")
+    assert len(book.make_pages("smoke", folder=tree)) == 1
+
+
+def test_page_is_stale_for_another_profile_only_when_that_differs(tree, executed):
+    book.make_pages("smoke", folder=tree)
+    (tree / "asteroid/profiles/laptop.yaml").write_text("seeds: 3\n")
+    assert book.make_pages("smoke", folder=tree) == []
+    assert len(book.make_pages("laptop", folder=tree)) == 1
+
+
+def test_records_made_by_a_later_notebook_leave_earlier_pages_fresh(tree, monkeypatch):
+    shutil.copy(tree / "notebooks/tiny.ipynb", tree / "notebooks/zebra.ipynb")
+
+    def execute(source, profile, folder):
+        (folder / f"results/{profile}/{source.stem}.json").write_text("{}")
+        return nbformat.read(source, as_version=4)
+
+    monkeypatch.setattr(book, "_execute", execute)
+    assert len(book.make_pages("smoke", folder=tree)) == 2
+    assert book.make_pages("smoke", folder=tree) == []
+
+
+def test_page_of_a_removed_notebook_is_removed(tree, executed):
+    (page,) = book.make_pages("smoke", folder=tree)
+    (tree / "notebooks/tiny.ipynb").unlink()
+    book.make_pages("smoke", folder=tree)
+    assert not page.exists()
+
+
+def test_unknown_profile_and_notebook_list_the_known(tree):
+    with pytest.raises(ValueError, match="unknown profile 'lapdog'; known: laptop, smoke"):
+        book.make_pages("lapdog", folder=tree)
+    with pytest.raises(ValueError, match="unknown notebook 'tinny'; known: tiny"):
+        book.make_pages("smoke", only=["tinny"], folder=tree)
+
+
+def test_unknown_parameter_given_to_papermill_is_refused(tree):
+    cells = [
+        'profile = "laptop"\nmolecule = "methanol"',
+        'from asteroid import book\nbook.begin(globals(), "molecule")',
+    ]
+    # `profile` is what make_pages passes, and this notebook's set-up cell does not declare it.
+    nbformat.write(notebook(*cells), tree / "notebooks/tiny.ipynb")
+    with pytest.raises(book.NotebookError, match="unknown parameter 'profile'; this notebook knows: molecule"):
+        book.make_pages("smoke", folder=tree)
+
+
+def test_begin_looks_at_injected_parameters_only(monkeypatch):
+    loaded = SimpleNamespace(load=lambda name: f"profile {name}")
+    monkeypatch.setitem(sys.modules, "asteroid.profiles", loaded)
+    monkeypatch.setattr("asteroid.profiles", loaded, raising=False)
+    cells = ["", "profile = 'laptop'", "# Parameters\nprofile = 'smoke'\n", "later = 1"]
+    namespace = {"profile": "smoke", "later": 1, "In": cells}
+    assert book.begin(namespace, "profile") == "profile smoke"
+    with pytest.raises(ValueError, match="unknown parameter 'profile'; this notebook knows: seed"):
+        book.begin(namespace | {"seed": 0}, "seed")
+    with pytest.raises(ValueError, match="parameter 'seed' is not set"):
+        book.begin(namespace, "profile", "seed")
+
+
+def test_stamp_counts_runs_seeds_and_seconds():
+    records = [
+        SimpleNamespace(spec=SimpleNamespace(seed=seed), seconds=600.0, date=date)
+        for seed, date in [(0, "2026-03-01T10:00:00"), (1, "2026-03-02T10:00:00"), (1, "2026-03-02T11:00:00")]
+    ]
+    text = book.stamp("laptop", records).data
+    assert "3 runs over 2 seeds, of 2026-03-01 to 2026-03-02, 1,800 s in all" in text
+    assert "make book PROFILE=laptop" in text
+    assert "run" not in book.stamp("laptop").data
+
+
+def test_banner_is_for_the_smoke_profile_alone():
+    assert "mean nothing" in book.banner("smoke").data
+    assert book.banner("laptop") is None
+
+
+def test_import_loads_no_notebook_machinery():
+    heavy = "{'papermill', 'nbformat', 'IPython', 'nbclient', 'py3Dmol'}"
+    code = f"import sys, asteroid.book, asteroid.viewer; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == ""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_keeps_to_the_rules(path):
+    from nbstripout import strip_output
+
+    text = path.read_text(encoding="utf-8")
+    source = nbformat.reads(text, as_version=4)
+    nbformat.validate(source)
+    stripped = strip_output(nbformat.reads(text, as_version=4), keep_output=False, keep_count=False, keep_id=True)
+    assert stripped == source, f"holds outputs; run: nbstripout --keep-id notebooks/{path.name}"
+    # Without these papermill stops with "No language found", or asks for a kernel that exists on one machine only.
+    assert source.metadata.kernelspec.name == "python3"
+    assert source.metadata.language_info.name == "python"
+
+    code = [cell for cell in source.cells if cell.cell_type == "code"]
+    (parameters,) = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
+    assignments = ast.parse(parameters.source).body
+    assert assignments[0].targets[0].id == "profile"
+    assert assignments[0].value.value == book.DEFAULT_PROFILE
+    for assignment in assignments:
+        ast.literal_eval(assignment.value)
+
+    for cell in code:
+        tree = ast.parse("".join(line for line in io.StringIO(cell.source) if not line.startswith(("%", "!"))))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 10, f"{node.name} has {length} lines; move it into the library"
+
+
+def test_molecule_is_drawn_without_a_network():
+    from asteroid.viewer import molecule_view
+
+    z, pos = np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.0, -0.8, -0.5]])
+    still, moving = molecule_view(z, pos).data, molecule_view(z, torch.from_numpy(np.stack([pos, pos + 0.1]))).data
+    assert "O 0.000 0.000 0.100" in still
+    assert moving.count("O 0.") == 2
+    assert "https:" not in still + moving
+    assert len(moving) < 250_000
+    with pytest.raises(ValueError, match=r"pos has shape \(2, 3\); expected \(3, 3\)"):
+        molecule_view(z, pos[:2])
