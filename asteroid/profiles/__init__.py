@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
 
 FOLDER = Path(__file__).parent
+_STAGES = ("accurate", "inaccurate", "fine_tuning")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Profile:
         budgets: accurate labels of standard training.
         given_up: accurate labels that ASTEROID trades for cheap ones.
         inaccurate_budgets: cheap labels that it gets for them, one per assumed cost ratio.
-        cheapest: (level, labels) of a still cheaper level, for Fig 1b.
+        cheap_alone: numbers of labels of each cheap level on which models are trained that see no accurate ones (Fig 1b).
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
@@ -44,7 +45,7 @@ class Profile:
     budgets: tuple[int, ...]
     given_up: int
     inaccurate_budgets: tuple[int, ...]
-    cheapest: tuple[str, int]
+    cheap_alone: Mapping[str, tuple[int, ...]]
     seeds: tuple[int, ...]
     valid: int
     test: int
@@ -61,6 +62,13 @@ class Profile:
             raise ValueError(f"profile {self.name!r} has no model {model!r}; it has: {', '.join(self.recipes)}")
         return self.recipes[model]
 
+    def quick_recipe(self, model: str) -> Recipe:
+        """The recipe shortened to what one can wait for, and not compiled, since that would take longer than it."""
+        recipe, steps = self.recipe(model), self.quickstart["steps"]
+        stages = {name: getattr(recipe, name) for name in _STAGES}
+        short = {name: replace(stage, steps=steps, decay_steps=steps, compile=False) for name, stage in stages.items()}
+        return replace(recipe, gammas=recipe.gammas[:1], **short)
+
     def specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """The runs of a method over molecules, budgets, amounts of inaccurate labels and seeds.
 
@@ -70,26 +78,30 @@ class Profile:
             molecules: by default the profile's.
         """
         if method == "standard":
-            sizes = [(budget, 0) for budget in self.budgets]
+            sizes = [(budget, self.inaccurate, 0) for budget in self.budgets]
         elif method == "inaccurate":
-            sizes = [(0, inaccurate) for inaccurate in self.inaccurate_budgets]
+            sizes = [(0, level, labels) for level, numbers in self.cheap_alone.items() for labels in numbers]
         else:
-            sizes = [(budget - self.given_up, cheap) for cheap in self.inaccurate_budgets for budget in self.budgets]
+            sizes = [
+                (budget - self.given_up, self.inaccurate, labels)
+                for labels in self.inaccurate_budgets
+                for budget in self.budgets
+            ]
         return [
             RunSpec(
                 molecule=molecule,
                 accurate=self.accurate_level(molecule),
-                inaccurate=self.inaccurate,
+                inaccurate=level,
                 method=method,
                 budget=budget,
-                inaccurate_budget=cheap,
+                inaccurate_budget=labels,
                 valid=self.valid,
                 test=self.test,
                 seed=seed,
                 recipe=self.recipe(model),
             )
             for molecule in molecules or self.molecules
-            for budget, cheap in sizes
+            for budget, level, labels in sizes
             for seed in self.seeds
         ]
 
@@ -120,6 +132,6 @@ def _recipe(model: str, settings: Mapping[str, Any]) -> Recipe:
     """`training` holds what the three stages share, and each stage what it has of its own."""
     settings = dict(settings)
     shared = settings.pop("training", {})
-    stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in ("accurate", "inaccurate", "fine_tuning")}
+    stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in _STAGES}
     gammas = tuple(float(gamma) for gamma in settings.pop("gammas"))
     return Recipe(model=model, gammas=gammas, **stages, **settings)

@@ -1,0 +1,67 @@
+"""Error against number of labels: power laws, and what they say about the number of labels an error costs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """error = scale · labels^(−exponent) (Bukharin et al. 2023, Fig. 1a).
+
+    Attributes:
+        scale: error at one label, kcal/mol/Å.
+        exponent: positive where more labels help.
+        interval: 95 % interval of the exponent, by bootstrap over the points.
+    """
+
+    scale: float
+    exponent: float
+    interval: tuple[float, float]
+
+    def __call__(self, labels: np.ndarray | float) -> np.ndarray | float:
+        """Error at a number of labels, kcal/mol/Å."""
+        return self.scale * np.asarray(labels, dtype=float) ** -self.exponent
+
+    def labels_for(self, error: np.ndarray | float) -> np.ndarray | float:
+        """Labels that an error takes."""
+        return (self.scale / np.asarray(error, dtype=float)) ** (1 / self.exponent)
+
+
+def fit_power_law(labels: np.ndarray, errors: np.ndarray, seed: int = 0, resamples: int = 1000) -> PowerLaw:
+    """Straight line through log error against log labels, by least squares.
+
+    Args:
+        labels: (points,), positive; at least two different numbers.
+        errors: (points,), positive, kcal/mol/Å.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+
+    Raises:
+        ValueError: for fewer than two numbers of labels, or values that have no logarithm.
+    """
+    labels, errors = np.asarray(labels, dtype=float), np.asarray(errors, dtype=float)
+    if labels.shape != errors.shape or not (np.all(labels > 0) and np.all(errors > 0)):
+        raise ValueError("labels and errors must be positive and of one length")
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"a power law needs at least two numbers of labels, got {np.unique(labels).tolist()}")
+    x, y = np.log(labels), np.log(errors)
+    slope, intercept = np.polyfit(x, y, 1)
+    # Points are drawn anew within each number of labels, so that every resample spans the same range.
+    groups = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    generator = np.random.default_rng(seed)
+    slopes = []
+    for _ in range(resamples):
+        index = np.concatenate([generator.choice(group, len(group)) for group in groups])
+        slopes.append(np.polyfit(x[index], y[index], 1)[0])
+    low, high = np.percentile(slopes, [2.5, 97.5])
+    return PowerLaw(float(np.exp(intercept)), float(-slope), (float(-high), float(-low)))
+
+
+def bootstrap_mean(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:
+    """Mean of values and its 95 % bootstrap interval: (mean, low, high)."""
+    values = np.asarray(values, dtype=float)
+    generator = np.random.default_rng(seed)
+    means = values[generator.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)

@@ -1,0 +1,238 @@
+"""One function per figure; each returns the matplotlib figure and changes no global state for good."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+from asteroid import planner
+
+FORCE_ERROR = "test force MAE [kcal/mol/Å]"
+_STYLE = {
+    "figure.dpi": 110,
+    "savefig.bbox": "tight",
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    @wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+        with sns.axes_style("ticks"), plt.rc_context(_STYLE), sns.color_palette("colorblind"):
+            figure = draw(*args, **kwargs)
+            figure.tight_layout()
+            plt.close(figure)  # the notebook shows what it is given, once
+            return figure
+
+    return wrapper
+
+
+@_styled
+def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Validation force error in the course of training, a line per stage.
+
+    Args:
+        histories: label to columns of `training.History`.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 3.6))
+    for label, history in histories.items():
+        axes.plot(history["step"], history["valid_force_mae"], label=label, lw=1.8)
+    axes.set(yscale="log", xlabel="training step", ylabel="validation force MAE [kcal/mol/Å]")
+    _plain_log_axis(axes.yaxis)
+    axes.legend()
+    return figure
+
+
+@_styled
+def bias_histogram(bias: np.ndarray, weights: np.ndarray, level: str) -> Figure:
+    """Estimated bias of each inaccurate frame, and the weight that it is given (section 3.1 and 3.2).
+
+    Args:
+        bias: (frames,), kcal/mol/Å.
+        weights: (frames,), mean 1.
+        level: name of the inaccurate level.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 3.6))
+    sns.histplot(x=bias, ax=axes, bins=40, color="C0", alpha=0.5, edgecolor="none")
+    axes.set(xlabel=f"estimated bias of a {level.upper()} frame [kcal/mol/Å]", ylabel="frames")
+    other = axes.twinx()
+    order = np.argsort(bias)
+    other.plot(bias[order], weights[order], color="C1", lw=2)
+    other.set_ylabel("weight in the loss (mean 1)", color="C1")
+    other.set_ylim(bottom=0)
+    other.spines["right"].set_visible(True)
+    return figure
+
+
+@_styled
+def comparison(errors: Mapping[str, float], std_errors: Mapping[str, float]) -> Figure:
+    """Test force error of a few force fields as bars, with the standard error over test frames."""
+    figure, axes = plt.subplots(figsize=(6.2, 0.6 + 0.55 * len(errors)))
+    labels = list(errors)
+    axes.barh(labels, list(errors.values()), xerr=list(std_errors.values()), color=["C0", "C1", "C2"], height=0.6)
+    for place, value in enumerate(errors.values()):
+        axes.text(value * 0.5, place, f"{value:.2f}", va="center", ha="center", color="white", weight="bold")
+    axes.invert_yaxis()
+    axes.set_xlabel(FORCE_ERROR)
+    return figure
+
+
+@_styled
+def trajectory(time: np.ndarray, temperature: np.ndarray, largest_distance: np.ndarray, target: float) -> Figure:
+    """Temperature and largest distance between two atoms in the course of a simulation.
+
+    Args:
+        time: (frames,), fs.
+        temperature: (frames,), K.
+        largest_distance: (frames,), Å.
+        target: temperature of the thermostat, K.
+    """
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(6.2, 4), sharex=True)
+    upper.plot(time / 1000, temperature, lw=1)
+    upper.axhline(target, color="0.4", ls="--", lw=1)
+    upper.set_ylabel("temperature [K]")
+    lower.plot(time / 1000, largest_distance, lw=1, color="C1")
+    lower.set(xlabel="time [ps]", ylabel="largest pair\ndistance [Å]", ylim=(0, None))
+    return figure
+
+
+@_styled
+def power_law(table: pd.DataFrame) -> Figure:
+    """Fig. 1a: error against number of accurate labels, double logarithmic, with the fitted power law of a molecule.
+
+    Args:
+        table: rows of standard training from `runs.table`.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 4.2))
+    for color, (molecule, rows) in zip(sns.color_palette("colorblind"), table.groupby("molecule", sort=False)):
+        law = planner.fit_power_law(rows["budget"], rows["force_mae"])
+        _mean_and_spread(axes, rows, "budget", color=color, marker="o", ls="none")
+        span = np.array([rows["budget"].min(), rows["budget"].max()])
+        low, high = law.interval
+        label = f"{molecule.replace('_', ' ')}: $n^{{-{law.exponent:.2f}}}$ (95 %: {low:.2f} to {high:.2f})"
+        axes.plot(span, law(span), color=color, lw=1.5, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="accurate training labels", ylabel=FORCE_ERROR)
+    _label_ticks(axes, sorted(table["budget"].unique()))
+    axes.legend()
+    return figure
+
+
+@_styled
+def levels(table: pd.DataFrame) -> Figure:
+    """Fig. 1b: models trained on labels of one level alone, tested on accurate labels, a panel per molecule.
+
+    Args:
+        table: rows from `runs.table` with a column `trained_on` (level) and `labels` (their number).
+    """
+    return _panels(table, "labels", "trained_on", "training labels", "trained on")
+
+
+@_styled
+def budgets(table: pd.DataFrame, baseline: str = "standard") -> Figure:
+    """Fig. 3 and 4: error against budget, standard training and ASTEROID at each amount of inaccurate labels.
+
+    Args:
+        table: rows from `runs.table` with columns `total_budget` (accurate labels that the whole costs) and `series`.
+        baseline: the series drawn in black.
+    """
+    return _panels(table, "total_budget", "series", "budget [accurate labels]", None, baseline)
+
+
+@_styled
+def reductions(table: pd.DataFrame) -> Figure:
+    """Reduction of the test error against standard training at equal budget, by budget and amount of cheap labels.
+
+    Args:
+        table: rows with columns `total_budget`, `inaccurate_budget`, `reduction` (%).
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 3.6))
+    sns.pointplot(
+        table,
+        x="total_budget",
+        y="reduction",
+        hue="inaccurate_budget",
+        palette="colorblind",
+        errorbar=("ci", 95),
+        dodge=0.25,
+        capsize=0.08,
+        err_kws={"linewidth": 1.2},
+        ax=axes,
+    )
+    axes.axhline(0, color="0.4", lw=1)
+    axes.set(xlabel="budget [accurate labels]", ylabel="error reduction [%]")
+    axes.legend(title="cheap labels")
+    return figure
+
+
+@_styled
+def measured_cost(table: pd.DataFrame) -> Figure:
+    """Error against the measured cost of the training labels.
+
+    Args:
+        table: rows from `runs.table` with columns `core_minutes` and `series`.
+    """
+    table = table.copy()
+    place = [table["molecule"], table["series"], table["total_budget"]]
+    table["core_minutes"] = table.groupby(place)["core_minutes"].transform("mean")  # seeds draw labels of unequal cost
+    figure = _panels(table, "core_minutes", "series", "cost of the labels [core minutes]", None, "standard")
+    for axes in figure.axes:
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    return figure
+
+
+def _panels(
+    table: pd.DataFrame, x: str, hue: str, xlabel: str, title: str | None, baseline: str | None = None
+) -> Figure:
+    molecules = list(dict.fromkeys(table["molecule"]))
+    width = max(3.4 * len(molecules), 5.0)
+    figure, panels = plt.subplots(1, len(molecules), figsize=(width, 3.9), squeeze=False, sharey=False)
+    series = list(dict.fromkeys(table[hue]))
+    palette = sns.color_palette("colorblind")
+    colors = {name: "black" if name == baseline else palette[place % 10] for place, name in enumerate(series)}
+    markers = dict(zip(series, "osD^vPX*"))
+    for axes, molecule in zip(panels[0], molecules):
+        rows = table[table["molecule"] == molecule]
+        for name, part in rows.groupby(hue, sort=False):
+            style = {"color": colors[name], "marker": markers[name], "label": name}
+            _mean_and_spread(axes, part, x, ls="-" if part[x].nunique() > 1 else "none", **style)
+        axes.set(xscale="log", yscale="log", xlabel=xlabel, title=molecule.replace("_", " "))
+        ticks = sorted(rows[x].unique())
+        _label_ticks(axes, ticks if len(ticks) <= 6 else ticks[:: len(ticks) // 5])
+    panels[0][0].set_ylabel(FORCE_ERROR)
+    handles, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=min(len(series), 4)
+    )
+    return figure
+
+
+def _mean_and_spread(axes: plt.Axes, rows: pd.DataFrame, x: str, **style: Any) -> None:
+    """Mean over seeds with the standard deviation as error bar."""
+    groups = rows.groupby(x)["force_mae"]
+    mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
+    axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, ms=5, lw=1.6, elinewidth=1.1, **style)
+
+
+def _label_ticks(axes: plt.Axes, ticks: Sequence[float]) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(FixedLocator([]))
+    _plain_log_axis(axes.yaxis)
+
+
+def _plain_log_axis(axis: Any) -> None:
+    """Ticks such as 0.5, 1 and 2 instead of powers of ten, which a narrow range may not even contain."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 5, 7)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
