@@ -41,7 +41,7 @@ class LabelledSet:
         pos: (frames, atoms, 3) float64, Å.
         energy: (frames,) float64, kcal/mol.
         force: (frames, atoms, 3) float64, kcal/mol/Å.
-        seconds: (frames,) float64, measured wall seconds of each label, or None.
+        seconds: (frames,) float64, measured wall seconds of each label, NaN where it was not timed; or None.
         provenance: theory, basis, code, settings, sampling, temperature_K, licence and the like, as JSON types.
 
     Raises:
@@ -312,7 +312,7 @@ def _check(labelled: LabelledSet) -> None:
         if tensor.dtype != dtype:
             raise DatasetError(f"{name}: {field} is {tensor.dtype}; expected {dtype}: convert it with .to({dtype}).")
         finite = torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)
-        if not finite.all():
+        if field != "seconds" and not finite.all():
             k = int((~finite).nonzero()[0])
             raise DatasetError(f"{name}: {field} of frame {k} is not finite; leave out frames whose label failed.")
     _check_distances(labelled, name)

@@ -392,11 +392,12 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record
 
 
 def _cost(labelled: datasets.LabelledSet) -> float | None:
-    """Measured seconds of all labels; where single ones were not timed, the set's median times their number."""
+    """Seconds of all labels, by the mean of those that were timed; by the set's median where none was one by one."""
     if labelled.seconds is not None:
-        return float(labelled.seconds.sum())
-    median = labelled.provenance.get("seconds_median")
-    return None if median is None else median * len(labelled)
+        each = float(labelled.seconds.nanmean())
+    else:
+        each = labelled.provenance.get("seconds_median")
+    return None if each is None else each * len(labelled)
 
 
 @cache
@@ -426,6 +427,7 @@ def main(arguments: list[str] | None = None) -> None:
         profile = profiles.load(options.profile)
         shown = ("standard", "inaccurate", "asteroid")  # what the book's pages ask for
         specs = [spec for model in profile.recipes for method in shown for spec in profile.specs(method, model)]
+        specs.sort(key=lambda spec: spec.seed)  # stable: after any interruption whole sets of runs are there
         sweep(specs, Store(book.root() / "results" / profile.name))
     except (ValueError, OSError) as error:
         sys.exit(f"{error}")

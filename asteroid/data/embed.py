@@ -5,8 +5,8 @@ labels anew is replaced. The gfn2 set, which samples the geometries, goes first.
 
 An npz file has the keys R, z, E, F (Å, kcal/mol); at other levels than gfn2 also `frame` (index into the gfn2 set),
 `place_in_order` (place of that index in the gfn2 set's `order`) and `seconds`. A line of a jsonl file is one label:
-{"place": ..., "frame": ..., "E": kcal/mol, "F": [[...], ...] in kcal/mol/Å, "seconds": ...}; a line cut short is left
-out.
+{"place": ..., "frame": ..., "E": kcal/mol, "F": [[...], ...] in kcal/mol/Å, "seconds": ...}, the seconds NaN where
+other work slowed the label down; a line cut short is left out.
 """
 
 import argparse
@@ -50,7 +50,7 @@ _GFN2_SECONDS = {
     "malonaldehyde": 0.0057,
 }
 _GFN2_TIMING = "median of energy and forces through ASE over 20 frames, one core of a shared machine (AMD EPYC)"
-_PSI4_TIMING = "wall time of each label on one core, the machine shared with other work"
+_PSI4_TIMING = "wall time on one core of the labels made while the machine was lightly shared; NaN for the others"
 _SAMPLING = (
     "20 independent Langevin trajectories under GFN2-xTB, 500 K, 0.5 fs, friction 0.01/fs, centre of mass removed, "
     "2 ps discarded, a frame every 20 fs"
