@@ -244,9 +244,10 @@ def _this_interpreter() -> Iterator[None]:
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
         about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
         spec.write_text(json.dumps(about))
-        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR")}
+        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET")}
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before["JUPYTER_PATH"]]))
         os.environ["IPYTHONDIR"] = scratch
+        os.environ["ASTEROID_QUIET"] = "1"  # a page has no use for progress bars
         try:
             yield
         finally:

@@ -216,14 +216,17 @@ def table() -> "pd.DataFrame":
             record = sources.read_record(DATA / f"{molecule}_{level}.npz")
             seconds = record.get("seconds_mean", record["seconds_median"])
             columns = ("molecule", "smiles", "atoms", "level", "theory")
-            rows.append({column: record[column] for column in columns} | {
-                "code": f"{record['code']} {record['code_version']}",
-                "labels": record["frames"],
-                "also at ccsd(t)": len(np.intersect1d(_frame_numbers(molecule, level), shared)),
-                "seconds per label": record["seconds_median"],
-                "core hours": seconds * record["frames"] / 3600,
-                "temperature K": record["temperature_K"],
-            })
+            rows.append(
+                {column: record[column] for column in columns}
+                | {
+                    "code": f"{record['code']} {record['code_version']}",
+                    "labels": record["frames"],
+                    "also at ccsd(t)": len(np.intersect1d(_frame_numbers(molecule, level), shared)),
+                    "seconds per label": record["seconds_median"],
+                    "core hours": seconds * record["frames"] / 3600,
+                    "temperature K": record["temperature_K"],
+                }
+            )
     return pd.DataFrame(rows).rename(columns={"smiles": "SMILES"})
 
 

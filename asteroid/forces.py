@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 EnergyOf = Callable[[Tensor], Tensor]
 Objective = Callable[..., Tensor]
+Step = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
 
 def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
@@ -32,7 +33,7 @@ def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = Fals
     return (energy if create_graph else energy.detach()), -gradient
 
 
-def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Step:
     """The function from a batch to the objective and its gradient by every parameter of the model.
 
     Args:
@@ -52,9 +53,7 @@ def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Callable
     return step
 
 
-def compiled_training_step(
-    model: nn.Module, z: Tensor, objective: Objective, batch: tuple[Tensor, ...]
-) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+def compiled_training_step(model: nn.Module, z: Tensor, objective: Objective, batch: tuple[Tensor, ...]) -> Step:
     """`training_step` traced into one graph, parameter gradients included, and compiled for the shapes of a batch.
 
     Every later batch must have the shapes of `batch`. The compiled code serves every model of the same configuration

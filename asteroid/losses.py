@@ -7,7 +7,11 @@ RHO = 0.999  # the share of the force in the loss, as in the authors' release
 
 
 def supervised(
-    energy: Tensor, force: Tensor, energy_label: Tensor, force_label: Tensor, weight: Tensor | None = None,
+    energy: Tensor,
+    force: Tensor,
+    energy_label: Tensor,
+    force_label: Tensor,
+    weight: Tensor | None = None,
     rho: float = RHO,
 ) -> Tensor:
     """Force and energy loss, the same for every stage; with weights it is the bias-aware loss.

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from asteroid import planner
 
 FORCE_ERROR = "test force MAE [kcal/mol/Å]"
+COLORS = sns.color_palette("colorblind")
 _STYLE = {
     "figure.dpi": 110,
     "savefig.bbox": "tight",
@@ -29,7 +30,7 @@ _STYLE = {
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
     def wrapper(*args: Any, **kwargs: Any) -> Figure:
-        with sns.axes_style("ticks"), plt.rc_context(_STYLE), sns.color_palette("colorblind"):
+        with sns.axes_style("ticks"), plt.rc_context(_STYLE):
             figure = draw(*args, **kwargs)
             figure.tight_layout()
             plt.close(figure)  # the notebook shows what it is given, once
@@ -46,11 +47,11 @@ def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> F
         histories: label to columns of `training.History`.
     """
     figure, axes = plt.subplots(figsize=(6.2, 3.6))
-    for label, history in histories.items():
-        axes.plot(history["step"], history["valid_force_mae"], label=label, lw=1.8)
+    for color, (label, history) in zip(COLORS, histories.items()):
+        axes.plot(history["step"], history["valid_force_mae"], label=label, lw=1.8, color=color)
     axes.set(yscale="log", xlabel="training step", ylabel="validation force MAE [kcal/mol/Å]")
     _plain_log_axis(axes.yaxis)
-    axes.legend()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 
@@ -64,12 +65,12 @@ def bias_histogram(bias: np.ndarray, weights: np.ndarray, level: str) -> Figure:
         level: name of the inaccurate level.
     """
     figure, axes = plt.subplots(figsize=(6.2, 3.6))
-    sns.histplot(x=bias, ax=axes, bins=40, color="C0", alpha=0.5, edgecolor="none")
+    sns.histplot(x=bias, ax=axes, bins=40, color=COLORS[0], alpha=0.5, edgecolor="none")
     axes.set(xlabel=f"estimated bias of a {level.upper()} frame [kcal/mol/Å]", ylabel="frames")
     other = axes.twinx()
     order = np.argsort(bias)
-    other.plot(bias[order], weights[order], color="C1", lw=2)
-    other.set_ylabel("weight in the loss (mean 1)", color="C1")
+    other.plot(bias[order], weights[order], color=COLORS[3], lw=2)
+    other.set_ylabel("weight in the loss (mean 1)", color=COLORS[3])
     other.set_ylim(bottom=0)
     other.spines["right"].set_visible(True)
     return figure
@@ -80,7 +81,7 @@ def comparison(errors: Mapping[str, float], std_errors: Mapping[str, float]) -> 
     """Test force error of a few force fields as bars, with the standard error over test frames."""
     figure, axes = plt.subplots(figsize=(6.2, 0.6 + 0.55 * len(errors)))
     labels = list(errors)
-    axes.barh(labels, list(errors.values()), xerr=list(std_errors.values()), color=["C0", "C1", "C2"], height=0.6)
+    axes.barh(labels, list(errors.values()), xerr=list(std_errors.values()), color=COLORS[: len(labels)], height=0.6)
     for place, value in enumerate(errors.values()):
         axes.text(value * 0.5, place, f"{value:.2f}", va="center", ha="center", color="white", weight="bold")
     axes.invert_yaxis()
@@ -99,10 +100,10 @@ def trajectory(time: np.ndarray, temperature: np.ndarray, largest_distance: np.n
         target: temperature of the thermostat, K.
     """
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(6.2, 4), sharex=True)
-    upper.plot(time / 1000, temperature, lw=1)
+    upper.plot(time / 1000, temperature, lw=1, color=COLORS[0])
     upper.axhline(target, color="0.4", ls="--", lw=1)
     upper.set_ylabel("temperature [K]")
-    lower.plot(time / 1000, largest_distance, lw=1, color="C1")
+    lower.plot(time / 1000, largest_distance, lw=1, color=COLORS[1])
     lower.set(xlabel="time [ps]", ylabel="largest pair\ndistance [Å]", ylim=(0, None))
     return figure
 
@@ -115,12 +116,12 @@ def power_law(table: pd.DataFrame) -> Figure:
         table: rows of standard training from `runs.table`.
     """
     figure, axes = plt.subplots(figsize=(6.2, 4.2))
-    for color, (molecule, rows) in zip(sns.color_palette("colorblind"), table.groupby("molecule", sort=False)):
+    for color, (molecule, rows) in zip(COLORS, table.groupby("molecule", sort=False)):
         law = planner.fit_power_law(rows["budget"], rows["force_mae"])
         _mean_and_spread(axes, rows, "budget", color=color, marker="o", ls="none")
         span = np.array([rows["budget"].min(), rows["budget"].max()])
         low, high = law.interval
-        label = f"{molecule.replace('_', ' ')}: $n^{{-{law.exponent:.2f}}}$ (95 %: {low:.2f} to {high:.2f})"
+        label = f"{molecule.replace('_', ' ')}: $n^{{{-law.exponent:.2f}}}$ (95 %: {-high:.2f} to {-low:.2f})"
         axes.plot(span, law(span), color=color, lw=1.5, label=label)
     axes.set(xscale="log", yscale="log", xlabel="accurate training labels", ylabel=FORCE_ERROR)
     _label_ticks(axes, sorted(table["budget"].unique()))
@@ -198,8 +199,7 @@ def _panels(
     width = max(3.4 * len(molecules), 5.0)
     figure, panels = plt.subplots(1, len(molecules), figsize=(width, 3.9), squeeze=False, sharey=False)
     series = list(dict.fromkeys(table[hue]))
-    palette = sns.color_palette("colorblind")
-    colors = {name: "black" if name == baseline else palette[place % 10] for place, name in enumerate(series)}
+    colors = {name: "black" if name == baseline else COLORS[place % 10] for place, name in enumerate(series)}
     markers = dict(zip(series, "osD^vPX*"))
     for axes, molecule in zip(panels[0], molecules):
         rows = table[table["molecule"] == molecule]
@@ -212,7 +212,12 @@ def _panels(
     panels[0][0].set_ylabel(FORCE_ERROR)
     handles, names = panels[0][0].get_legend_handles_labels()
     figure.legend(
-        handles, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=min(len(series), 4)
+        handles,
+        names,
+        title=title,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.02),
+        ncols=min(len(series), 2 * len(molecules)),
     )
     return figure
 

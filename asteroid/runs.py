@@ -25,7 +25,7 @@ from tqdm import tqdm
 from asteroid import datasets, stages
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
-from asteroid.training import show
+from asteroid.training import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,7 +266,7 @@ def sweep(
     if missing:
         total = sum(map(len, waves))
         print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
-        with tqdm(total=total, desc="sweep", unit="run", disable=not (progress and show("sweep")), smoothing=0) as bar:
+        with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
             if executor is not None:
                 _run_waves(waves, store, executor, bar)
             else:

@@ -45,7 +45,16 @@ class TrainConfig:
     compile: bool | None = None  # None: when the run is long enough to earn back the compile time
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "learning_rate", "decay_steps", "clip", "eval_every", "plateau", "patience"):
+        for name in (
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "decay_steps",
+            "clip",
+            "eval_every",
+            "plateau",
+            "patience",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"TrainConfig.{name} is {getattr(self, name)}; it must be positive")
 
@@ -154,7 +163,7 @@ def fit(
 
     history = state.history
     started, saved = time.perf_counter() - history.seconds, time.perf_counter()
-    bar = tqdm(total=config.steps, initial=state.step, desc=progress, unit="step", disable=not show(progress))
+    bar = progress_bar(progress, total=config.steps, initial=state.step, unit="step")
     with bar:
         while state.step < config.steps and state.step - history.best_step < config.patience:
             value, gradients = step_of(*batch_of(state.step))
@@ -204,10 +213,11 @@ def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = 256) -> 
     return torch.cat(energies), torch.cat(force)
 
 
-def show(progress: str | None) -> bool:
-    """Whether a progress bar is wanted: on a terminal or in a live notebook, and not in a page of the book."""
-    live = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return progress is not None and live and "ASTEROID_QUIET" not in os.environ
+def progress_bar(label: str | None, **settings: Any) -> tqdm:
+    """A bar on a terminal, a slow one in a live notebook, which keeps every line, and none in logs and in the book."""
+    terminal = sys.stderr.isatty()
+    wanted = label is not None and (terminal or "ipykernel" in sys.modules) and "ASTEROID_QUIET" not in os.environ
+    return tqdm(desc=label, disable=not wanted, mininterval=0.1 if terminal else 5.0, **settings)
 
 
 class _State:

@@ -31,11 +31,12 @@ class Profile:
         budgets: accurate labels of standard training.
         given_up: accurate labels that ASTEROID trades for cheap ones.
         inaccurate_budgets: cheap labels that it gets for them, one per assumed cost ratio.
-        cheap_alone: numbers of labels of each cheap level on which models are trained that see no accurate ones (Fig 1b).
+        cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
-        quickstart: settings of the quickstart notebook, which trains while one watches.
+        quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, and the fraction
+            of the recipe's training steps.
     """
 
     name: str
@@ -64,9 +65,13 @@ class Profile:
 
     def quick_recipe(self, model: str) -> Recipe:
         """The recipe shortened to what one can wait for, and not compiled, since that would take longer than it."""
-        recipe, steps = self.recipe(model), self.quickstart["steps"]
-        stages = {name: getattr(recipe, name) for name in _STAGES}
-        short = {name: replace(stage, steps=steps, decay_steps=steps, compile=False) for name, stage in stages.items()}
+        recipe, fraction = self.recipe(model), self.quickstart["fraction"]
+
+        def shortened(stage: TrainConfig) -> TrainConfig:
+            steps = max(1, round(fraction * stage.steps))
+            return replace(stage, steps=steps, decay_steps=steps, compile=False)
+
+        short = {name: shortened(getattr(recipe, name)) for name in _STAGES}
         return replace(recipe, gammas=recipe.gammas[:1], **short)
 
     def specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
