@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from asteroid import models, training
 
 if TYPE_CHECKING:
+    import numpy as np
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
@@ -42,7 +43,10 @@ class ForceField:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     bias: Tensor | None = None
 
-    def energy_and_force(self, structure: "Atoms | Tensor") -> tuple[Tensor, Tensor]:
+    def __post_init__(self):
+        models.check_elements(self.model, self.z)
+
+    def energy_and_force(self, structure: "Atoms | Tensor | np.ndarray") -> tuple[Tensor, Tensor]:
         """Energy and force of an ASE Atoms object or of positions.
 
         Args:
@@ -55,8 +59,8 @@ class ForceField:
         Raises:
             ValueError: for another molecule, or positions that do not fit it.
         """
-        if isinstance(structure, Tensor):
-            z, pos = self.z, structure
+        if not hasattr(structure, "numbers"):
+            z, pos = self.z, torch.as_tensor(structure)
         else:
             z = torch.as_tensor(structure.numbers, dtype=torch.int64)
             pos = torch.as_tensor(structure.positions)

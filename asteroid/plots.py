@@ -77,6 +77,33 @@ def bias_histogram(bias: np.ndarray, weights: np.ndarray, level: str) -> Figure:
 
 
 @_styled
+def true_bias(table: pd.DataFrame) -> Figure:
+    """Distribution over frames of the bias of a cheap level, where the accurate label is known.
+
+    Args:
+        table: rows with columns `molecule`, `level`, `bias` (kcal/mol/Å).
+    """
+    rows = list(table.groupby(["molecule", "level"], sort=False))
+    figure, axes = plt.subplots(figsize=(6.2, 1.2 + 0.6 * len(rows)))
+    names = [f"{molecule.replace('_', ' ')}, {level}" for (molecule, level), _ in rows]
+    levels = list(dict.fromkeys(table["level"]))
+    sns.violinplot(
+        pd.concat(part.assign(name=name) for name, (_, part) in zip(names, rows)),
+        x="bias",
+        y="name",
+        hue="level",
+        palette=dict(zip(levels, COLORS)),
+        legend=False,
+        inner="quart",
+        linewidth=1,
+        cut=0,
+        ax=axes,
+    )
+    axes.set(xlabel="bias of a frame [kcal/mol/Å]", ylabel="", xlim=(0, None))
+    return figure
+
+
+@_styled
 def comparison(errors: Mapping[str, float], std_errors: Mapping[str, float]) -> Figure:
     """Test force error of a few force fields as bars, with the standard error over test frames."""
     figure, axes = plt.subplots(figsize=(6.2, 0.6 + 0.55 * len(errors)))

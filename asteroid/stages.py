@@ -1,5 +1,6 @@
 """The paper's method, stage by stage (sections 3.1 to 3.3), and the chain of all three."""
 
+import copy
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -153,9 +154,7 @@ def fine_tune(
     Source:
         Bukharin et al. 2023, section 3.3.
     """
-    name, config = models.describe(theta_i.model)
-    model = models.build(name, **config)
-    model.load_state_dict(theta_i.model.state_dict())
+    model = copy.deepcopy(theta_i.model)
     started_from = dict(theta_i.provenance)
     stage = f"{started_from.get('stage', 'given')}-tuned"
     return _train(stage, model, train, valid, recipe.fine_tuning, None, seed, folder, progress, started_from)
@@ -275,6 +274,7 @@ def _train(
     finished = None if folder is None else folder / f"{stage}.safetensors"
     if finished is not None and finished.exists():
         return ForceField.load(finished)
+    models.check_elements(model, train.z)
     history = training.fit(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
         train,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from asteroid.models.egnn import EGNN, EGNNConfig
 
@@ -32,6 +32,16 @@ def build(name: str, **config: Any) -> nn.Module:
     if unknown := set(config) - known:
         raise ValueError(f"{name} has no setting {sorted(unknown)}; known: {', '.join(sorted(known))}")
     return model(config_type(**config))
+
+
+def check_elements(model: nn.Module, z: Tensor) -> None:
+    """Raise a ValueError if a model has no embedding for one of the atomic numbers z (atoms,)."""
+    known = model.config.elements
+    if unknown := sorted({int(number) for number in z if not 0 < number < known}):
+        raise ValueError(
+            f"the model has no embedding for atomic number {', '.join(map(str, unknown))}: it knows 1 to {known - 1}; "
+            "build it with a larger `elements`"
+        )
 
 
 def describe(model: nn.Module) -> tuple[str, Mapping[str, Any]]:

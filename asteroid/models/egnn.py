@@ -56,6 +56,11 @@ class EGNN(nn.Module):
         return self.config.energy_scale * self.readout(h).sum(dim=(1, 2))
 
 
+def silu(x: Tensor) -> Tensor:
+    """x · sigmoid(x), spelt out: its higher derivatives then share one sigmoid, where PyTorch's own take it anew."""
+    return x * torch.sigmoid(x)
+
+
 class EquivariantLayer(nn.Module):
     """One round of messages between all pairs (Satorras et al. 2021, Eqs. 3-6)."""
 
@@ -80,10 +85,14 @@ class EquivariantLayer(nn.Module):
 
     def forward(self, h: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Features (frames, atoms, hidden) and positions (frames, atoms, 3) after one round."""
-        silu = nn.functional.silu
         offset = pos[:, :, None] - pos[:, None, :]  # (frames, atoms, atoms, 3)
         squared = offset.square().sum(-1, keepdim=True)  # (frames, atoms, atoms, 1)
-        edge = self.edge_centre(h)[:, :, None] + self.edge_neighbour(h)[:, None, :] + self.edge_distance(squared)
+        # The distance's map is written as a product, which is faster than a matrix product with a single column.
+        edge = (
+            self.edge_centre(h)[:, :, None]
+            + self.edge_neighbour(h)[:, None, :]
+            + squared * self.edge_distance.weight[:, 0]
+        )
         message = silu(self.edge_out(silu(edge)))  # (frames, atoms, atoms, hidden)
         mask = others(h.shape[1], like=message)  # (atoms, atoms, 1)
         if self.cutoff is not None:

@@ -1,0 +1,118 @@
+"""The training step: its gradients, and that the compiled one is the same."""
+
+import shutil
+import warnings
+
+import pytest
+import tiny
+import torch
+
+from asteroid import forces
+from asteroid.training import SupervisedObjective
+
+TOLERANCE = {
+    "gradient by finite differences": 1e-6,  # double precision, relative to the largest
+    "compiled": 1e-4,  # single precision, relative to the largest
+}
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("c++")), reason="compiling needs a C++ compiler (g++ or c++)"
+)
+
+
+def batch(dtype: torch.dtype, frames: int = 3) -> tuple[torch.Tensor, ...]:
+    """pos, energy, force and weight of a few frames."""
+    labelled = tiny.methanol(budget=frames, inaccurate_budget=None).train
+    energy = labelled.energy - labelled.energy.mean()
+    weight = torch.linspace(0.5, 1.5, frames)
+    return tuple(column.to(dtype) for column in (labelled.pos, energy, labelled.force, weight))
+
+
+def z() -> torch.Tensor:
+    return tiny.methanol(inaccurate_budget=None).train.z
+
+
+def test_force_keeps_no_graph_unless_asked():
+    model, (pos, *_) = tiny.model(), batch(torch.float32)
+    energy, force = forces.energy_and_force(lambda pos: model(z(), pos), pos)
+    assert not energy.requires_grad and not force.requires_grad and not pos.requires_grad
+    with torch.no_grad():  # forces are to be had there as well
+        again = forces.energy_and_force(lambda pos: model(z(), pos), pos)
+    assert torch.equal(again[0], energy) and torch.equal(again[1], force)
+
+
+def test_gradients_of_the_training_step_by_finite_differences():
+    model, columns, step = tiny.model(dtype=torch.float64), batch(torch.float64), 1e-5
+    step_of = forces.training_step(model, z(), SupervisedObjective(rho=0.9))
+    value, gradients = step_of(*columns)
+    assert value.shape == () and not value.requires_grad
+    assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in model.parameters()]
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        place = int(gradient.abs().argmax())
+        values = []
+        for shift in (step, -step):
+            parameter.data.view(-1)[place] += shift
+            values.append(float(step_of(*columns)[0]))
+            parameter.data.view(-1)[place] -= shift
+        slope = (values[0] - values[1]) / (2 * step)
+        expected = float(gradient.view(-1)[place])
+        assert abs(slope - expected) < TOLERANCE["gradient by finite differences"] * largest
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, about itself; it would stop the compiler
+def test_the_compiled_step_is_the_eager_one_and_follows_the_weights():
+    one_layer = {"layers": 1, "hidden": 8}  # compiles in a quarter of the time of two
+    model, columns = tiny.model(**one_layer), batch(torch.float32)
+    objective = SupervisedObjective(rho=0.999)
+    eager = forces.training_step(model, z(), objective)
+    compiled = forces.compiled_training_step(model, z(), objective, columns)  # would warn if it fell back
+    other = (columns[0] + 0.01, *columns[1:])
+    for scale, frames in ((1.0, columns), (1.0, other), (1.1, columns)):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(scale)
+        value, gradients = eager(*frames)
+        compiled_value, compiled_gradients = compiled(*frames)
+        assert float(compiled_value) == pytest.approx(float(value), rel=TOLERANCE["compiled"])
+        largest = max(float(gradient.abs().max()) for gradient in gradients)
+        for ours, theirs in zip(compiled_gradients, gradients, strict=True):
+            assert float((ours - theirs).abs().max()) < TOLERANCE["compiled"] * largest
+
+    twin = tiny.model(seed=1, **one_layer)  # a second model of the same shape has its own weights in the same code
+    value = float(forces.training_step(twin, z(), objective)(*columns)[0])
+    compiled_value = float(forces.compiled_training_step(twin, z(), objective, columns)(*columns)[0])
+    assert compiled_value == pytest.approx(value, rel=TOLERANCE["compiled"])
+
+
+def fails(*args: object) -> None:
+    raise RuntimeError("no compiler here\nand a long trace")
+
+
+def wrong(model, z, objective, parameters, batch):
+    """Code whose gradients are off by 10 %."""
+    step = forces.training_step(model, z, objective)
+
+    def compiled(parameters, *batch):
+        value, gradients = step(*batch)
+        return value, tuple(1.1 * gradient for gradient in gradients)
+
+    return compiled
+
+
+@pytest.mark.parametrize(("compile", "reason"), [(fails, "no compiler here"), (wrong, "differ from eager")])
+def test_without_a_working_compiler_there_is_one_warning_and_the_eager_step(compile, reason, monkeypatch):
+    monkeypatch.setattr(forces, "_compile", compile)
+    objective = SupervisedObjective(rho=0.5 if compile is fails else 0.6)  # no other test has compiled these
+    model, columns = tiny.model(), batch(torch.float32)
+    with pytest.warns(UserWarning, match=reason) as given:
+        step_of = forces.compiled_training_step(model, z(), objective, columns)
+    assert len(given) == 1 and "long trace" not in str(given[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = forces.compiled_training_step(model, z(), objective, columns)
+    expected = forces.training_step(model, z(), objective)(*columns)
+    for step in (step_of, again):
+        value, gradients = step(*columns)
+        assert torch.equal(value, expected[0])
+        assert all(torch.equal(a, b) for a, b in zip(gradients, expected[1], strict=True))

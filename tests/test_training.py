@@ -1,0 +1,284 @@
+"""The training loop: what it learns, when it stops, and that an interruption changes nothing."""
+
+import math
+import types
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from torch import nn
+
+from asteroid import forces, training
+from asteroid.training import TrainConfig, TrainingDiverged, energy_shift, fit, predict
+
+TOLERANCE = {
+    "mean energy": 1e-3,  # kcal/mol, of single-precision predictions
+    "error of the kept weights": 1e-5,  # relative
+}
+
+
+class EverySecondIsAnHour:
+    """A clock on which every look is long after the one before, so that each step writes a checkpoint."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 3600
+        return self.now
+
+
+@pytest.fixture
+def restless_clock(monkeypatch) -> None:
+    monkeypatch.setattr(training, "time", EverySecondIsAnHour())
+
+
+@pytest.fixture
+def steps_taken(monkeypatch) -> types.SimpleNamespace:
+    """Counts training steps, keeps the positions each one saw, and interrupts before a chosen one."""
+    taken = types.SimpleNamespace(count=0, positions=[], interrupt_before=None)
+    original = forces.training_step
+
+    def counting(*args, **kwargs):
+        step_of = original(*args, **kwargs)
+
+        def step(pos, *batch):
+            if taken.count == taken.interrupt_before:
+                raise KeyboardInterrupt
+            taken.count += 1
+            taken.positions.append(pos)
+            return step_of(pos, *batch)
+
+        return step
+
+    monkeypatch.setattr(forces, "training_step", counting)
+    return taken
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def misleading() -> tuple[tiny.Frames, tiny.Frames]:
+    """Training and validation frames whose forces point in opposite directions: learning makes validation worse."""
+    train = tiny.methanol(budget=10, inaccurate_budget=None).train
+    return tiny.frames(train), tiny.frames(train, force=-train.force)
+
+
+def test_training_reduces_the_validation_error():
+    split = tiny.methanol(budget=20, inaccurate_budget=None)
+    history = fit(tiny.model(), split.train, split.valid, replace(tiny.TRAIN, steps=80, warmup=10, eval_every=20))
+    assert history.step == [20, 40, 60, 80]
+    assert history.best < 0.8 * history.valid_force_mae[0]
+    assert history.train_loss[-1] < 0.8 * history.train_loss[0]
+    assert history.best == min(history.valid_force_mae) == history.valid_force_mae[history.step.index(history.best_step)]
+    assert history.seconds > 0
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_other_ones():
+    split, results = tiny.methanol(), []
+    for seed in (0, 0, 1):
+        model = tiny.model()
+        fit(model, split.train, split.valid, tiny.TRAIN, seed=seed)
+        results.append(weights(model))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_training_leaves_the_global_generator_alone():
+    split, state = tiny.methanol(), torch.get_rng_state()
+    fit(tiny.model(), split.train, split.valid, tiny.TRAIN)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("interrupt_before", [1, 6, 8, 11])
+def test_a_resumed_training_ends_with_the_same_bits(interrupt_before, steps_taken, restless_clock, tmp_path):
+    split, checkpoint = tiny.methanol(), tmp_path / "folder" / "stage.checkpoint"
+    config = replace(tiny.TRAIN, plateau=4)
+    weight = torch.linspace(0.5, 1.5, len(split.train), dtype=torch.float64)
+    undisturbed = tiny.model()
+    expected = asdict(fit(undisturbed, split.train, split.valid, config, weight=weight))
+    steps_taken.count, steps_taken.interrupt_before = 0, interrupt_before
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny.model(), split.train, split.valid, config, weight=weight, checkpoint=checkpoint)
+    assert checkpoint.exists()
+    steps_taken.count, steps_taken.interrupt_before = 0, None
+    resumed = tiny.model()
+    history = asdict(fit(resumed, split.train, split.valid, config, weight=weight, checkpoint=checkpoint))
+    assert steps_taken.count == config.steps - interrupt_before  # it went on and did not start anew
+    assert torch.equal(weights(resumed), weights(undisturbed))
+    assert {**history, "seconds": 0} == {**expected, "seconds": 0}
+    assert list(checkpoint.parent.iterdir()) == []
+
+
+@pytest.fixture
+def interrupted(steps_taken, restless_clock, tmp_path) -> Path:
+    """Checkpoint of a training on the methanol split that was interrupted half-way."""
+    split, steps_taken.interrupt_before = tiny.methanol(), 6
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny.model(), split.train, split.valid, tiny.TRAIN, checkpoint=tmp_path / "checkpoint")
+    steps_taken.count, steps_taken.interrupt_before = 0, None
+    return tmp_path / "checkpoint"
+
+
+@pytest.mark.parametrize("other", ["settings", "seed", "labels", "validation", "weight", "model", "start"])
+def test_a_checkpoint_of_another_training_is_refused(other, interrupted):
+    split = tiny.methanol(seed=1 if other == "labels" else 0)
+    valid = tiny.methanol(seed=1).valid if other == "validation" else tiny.methanol().valid
+    config = replace(tiny.TRAIN, learning_rate=0.01) if other == "settings" else tiny.TRAIN
+    weight = torch.full((len(split.train),), 2.0, dtype=torch.float64) if other == "weight" else None
+    model = tiny.model(seed=1 if other == "start" else 0, hidden=24 if other == "model" else 16)
+    with pytest.raises(ValueError, match="checkpoint.*another training"):
+        fit(model, split.train, valid, config, seed=int(other == "seed"), weight=weight, checkpoint=interrupted)
+
+
+def test_the_checkpoint_of_the_same_training_is_taken(interrupted, steps_taken):
+    split = tiny.methanol()
+    fit(tiny.model(), split.train, split.valid, tiny.TRAIN, checkpoint=interrupted)
+    assert steps_taken.count == tiny.TRAIN.steps - 6
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "text", "foreign"])
+def test_a_damaged_checkpoint_is_refused_by_name(damage, interrupted):
+    content = interrupted.read_bytes()
+    if damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, interrupted)
+    else:
+        changed = {"empty": b"", "truncated": content[: len(content) // 2], "text": b"not a checkpoint"}
+        interrupted.write_bytes(changed[damage])
+    split = tiny.methanol()
+    with pytest.raises(ValueError, match="(?s)checkpoint.*delete it") as error:
+        fit(tiny.model(), split.train, split.valid, tiny.TRAIN, checkpoint=interrupted)
+    assert "weights_only" not in str(error.value)  # torch's advice to load the file without its safety catch
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(interrupted, steps_taken, monkeypatch):
+    before, split = interrupted.read_bytes(), tiny.methanol()
+
+    def full_disk(content, path):
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="could not write the checkpoint"):
+        fit(tiny.model(), split.train, split.valid, tiny.TRAIN, checkpoint=interrupted)
+    assert interrupted.read_bytes() == before
+    assert list(interrupted.parent.iterdir()) == [interrupted]
+
+
+@pytest.mark.parametrize(("frames", "batch_size"), [(7, 3), (6, 3), (7, 7), (5, 50), (1, 10)])
+def test_every_frame_is_seen_equally_often(frames, batch_size, steps_taken):
+    train = tiny.methanol(budget=frames, inaccurate_budget=None).train
+    size = min(frames, batch_size)
+    config = replace(tiny.TRAIN, batch_size=batch_size, steps=2 * frames)
+    fit(tiny.model(), train, train, config)
+    seen = Counter(round(float(frame[0, 0]), 5) for batch in steps_taken.positions for frame in batch)
+    assert all(len(batch) == size for batch in steps_taken.positions)  # never more than there are
+    assert len(seen) == frames and set(seen.values()) == {2 * size}
+
+
+def test_frames_come_in_another_order_in_every_epoch(steps_taken):
+    train = tiny.methanol(budget=8, inaccurate_budget=None).train
+    fit(tiny.model(), train, train, replace(tiny.TRAIN, batch_size=4, steps=8))
+    epochs = [torch.cat(steps_taken.positions[k : k + 2])[:, 0, 0].tolist() for k in range(0, 8, 2)]
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert len({tuple(sorted(epoch)) for epoch in epochs}) == 1
+
+
+def test_weights_of_the_frames_reach_the_training():
+    """With weight 0 it makes no difference what the labels of a frame are, else it does."""
+    split = tiny.methanol(budget=10)
+    weight = torch.ones(10, dtype=torch.float64)
+    weight[:5] = 0
+    ends = {}
+    for given in (weight, None):
+        for size in (10.0, 100.0):
+            model = tiny.model()
+            fit(model, tiny.corrupted(split.train, 5, size), split.valid, tiny.TRAIN, weight=given)
+            ends[given is None, size] = weights(model)
+    assert torch.equal(ends[False, 10.0], ends[False, 100.0])
+    assert not torch.equal(ends[True, 10.0], ends[True, 100.0])
+    assert not torch.equal(ends[True, 10.0], ends[False, 10.0])
+
+
+@pytest.mark.parametrize("field", ["energy", "force", "pos"])
+def test_labels_that_are_no_numbers_stop_the_training(field):
+    train = tiny.frames(tiny.methanol().train)
+    getattr(train, field)[:] = math.nan
+    with pytest.raises(TrainingDiverged, match="step 0.*labels"):
+        fit(tiny.model(), train, train, tiny.TRAIN)
+
+
+def test_a_training_that_diverges_stops_and_says_what_to_do():
+    split = tiny.methanol()
+    wild = replace(tiny.TRAIN, learning_rate=10.0, warmup=0, steps=200, clip=1e9)
+    with pytest.raises(TrainingDiverged, match=r"lower learning_rate \(10.0\)"):
+        fit(tiny.model(), split.train, split.valid, wild)
+
+
+def test_training_stops_when_validation_has_not_improved_for_patience_steps(steps_taken):
+    train, valid = misleading()
+    history = fit(tiny.model(), train, valid, replace(tiny.TRAIN, steps=100, eval_every=4, patience=12))
+    assert history.best_step < 80
+    assert steps_taken.count == history.step[-1] == history.best_step + 12
+
+
+def test_the_model_ends_with_the_averaged_weights_of_the_best_validation():
+    train, valid = misleading()
+    model = tiny.model()
+    history = fit(model, train, valid, replace(tiny.TRAIN, steps=60))
+    _, force = predict(model, valid.z, valid.pos.float())
+    assert history.best_step < 60 and history.valid_force_mae[-1] > 1.02 * history.best
+    error = float((force - valid.force.float()).abs().mean())
+    assert error == pytest.approx(history.best, rel=TOLERANCE["error of the kept weights"])
+
+
+def test_the_learning_rate_is_halved_on_a_plateau():
+    split = tiny.methanol()
+    # So small a rate moves no weight, and validation stays what it was.
+    still = {"learning_rate": 1e-15, "warmup": 0, "decay_rate": 1.0}
+    history = fit(tiny.model(), split.train, split.valid, replace(tiny.TRAIN, steps=24, eval_every=4, plateau=8, **still))
+    # The best is at step 4; it has not improved for 8 steps at step 12, and again at 20.
+    assert history.best_step == 4 and len(set(history.valid_force_mae)) == 1
+    assert history.learning_rate == pytest.approx([1e-15 * scale for scale in (1, 1, 1, 0.5, 0.5, 0.25)], rel=1e-6, abs=0)
+
+
+def test_the_learning_rate_warms_up_and_decays():
+    split = tiny.methanol()
+    config = replace(tiny.TRAIN, steps=8, eval_every=1, warmup=4, decay_steps=8, decay_rate=0.1)
+    rates = fit(tiny.model(), split.train, split.valid, config).learning_rate
+    expected = [config.learning_rate * min(1, (k + 1) / 4) * 0.1 ** (k / 8) for k in range(8)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "learning_rate", "eval_every", "plateau", "patience", "clip"])
+@pytest.mark.parametrize("value", [0, -1, math.nan])
+def test_settings_that_must_be_positive(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        TrainConfig(**{name: value})
+
+
+def test_a_patience_shorter_than_the_way_to_the_next_evaluation_is_refused_or_harmless():
+    """It would stop before the first evaluation, with nothing to keep."""
+    split = tiny.methanol()
+    try:
+        config = replace(tiny.TRAIN, steps=12, eval_every=8, patience=4)
+    except ValueError:
+        return
+    assert fit(tiny.model(), split.train, split.valid, config).best > 0
+
+
+def test_the_energy_shift_makes_the_mean_energy_that_of_the_labels():
+    train, model = tiny.methanol().train, tiny.model()
+    energy, _ = predict(model, train.z, train.pos.float())
+    shifted = energy.double() + energy_shift(model, train)
+    assert float(shifted.mean()) == pytest.approx(float(train.energy.mean()), abs=TOLERANCE["mean energy"])
+
+
+def test_predictions_do_not_depend_on_the_size_of_the_parts():
+    train, model = tiny.methanol().train, tiny.model(dtype=torch.float64)
+    whole, parts = predict(model, train.z, train.pos), predict(model, train.z, train.pos, batch_size=3)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)

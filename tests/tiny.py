@@ -1,0 +1,67 @@
+"""Small models, recipes and label sets that several test files share."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from asteroid import datasets, models
+from asteroid.stages import Recipe
+from asteroid.training import TrainConfig
+
+MODEL = {"layers": 2, "hidden": 16, "energy_scale": 10.0}
+TRAIN = TrainConfig(
+    steps=12, batch_size=5, learning_rate=0.02, warmup=2, decay_steps=1000, ema=0.9, eval_every=4, compile=False
+)
+RECIPE = Recipe(
+    model_config=MODEL,
+    accurate=TRAIN,
+    inaccurate=TRAIN,
+    fine_tuning=replace(TRAIN, learning_rate=0.002),
+    gammas=(1.0,),
+)
+
+
+@dataclass
+class Frames:
+    """Labels that no check has seen, for what `LabelledSet` would refuse."""
+
+    z: Tensor
+    pos: Tensor
+    energy: Tensor
+    force: Tensor
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+
+def frames(labelled: datasets.LabelledSet, **changes: Tensor) -> Frames:
+    """Copies of the labels, with changes."""
+    fields = {name: getattr(labelled, name).clone() for name in ("z", "pos", "energy", "force")}
+    return Frames(**(fields | changes))
+
+
+def methanol(
+    budget: int = 20, inaccurate_budget: int | None = 30, valid: int = 20, test: int = 30, seed: int = 0
+) -> datasets.Split:
+    """A small split of the embedded methanol labels, CCSD(T) and PBE."""
+    accurate = datasets.load("methanol", "ccsd(t)")
+    inaccurate = datasets.load("methanol", "pbe") if inaccurate_budget else None
+    return datasets.split(
+        accurate, inaccurate, budget, seed, inaccurate_budget=inaccurate_budget, valid=valid, test=test
+    )
+
+
+def model(seed: int = 0, name: str = "egnn", dtype: torch.dtype = torch.float32, **config: object) -> nn.Module:
+    """A small model whose initial weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return models.build(name, **(MODEL | config)).to(dtype)
+
+
+def corrupted(labelled: datasets.LabelledSet, count: int, size: float = 30.0) -> datasets.LabelledSet:
+    """The same frames, random forces of a size (kcal/mol/Å) added to the labels of the first `count`."""
+    force = labelled.force.clone()
+    noise = torch.randn(force[:count].shape, generator=torch.Generator().manual_seed(0), dtype=force.dtype)
+    force[:count] += size * noise
+    return replace(labelled, force=force)
