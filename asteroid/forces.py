@@ -70,8 +70,10 @@ def compiled_training_step(model: nn.Module, z: Tensor, objective: Objective, ba
     key = (type(model), model.config, tuple(z.tolist()), objective, *((x.shape, x.dtype, x.device) for x in batch))
     try:
         if key not in _COMPILED:
-            _COMPILED[key] = _compile(copy.deepcopy(model), z, objective, parameters, batch)
-            _check(_COMPILED[key](parameters, *batch), eager(*batch))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own, about parts of PyTorch
+                _COMPILED[key] = _compile(copy.deepcopy(model), z, objective, parameters, batch)
+                _check(_COMPILED[key](parameters, *batch), eager(*batch))
     except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
         _COMPILED[key] = None
         reason = str(error).strip().split("\n")[0]

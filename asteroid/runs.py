@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,11 +43,18 @@ METHODS = {
 
 # What a method does not look at does not belong to the identity of its runs.
 _UNUSED = {
-    "standard": ("inaccurate", "inaccurate_budget", "recipe.inaccurate", "recipe.fine_tuning", "recipe.gammas"),
-    "asteroid": (),
-    "asteroid-unweighted": ("recipe.accurate", "recipe.gammas"),
-    "asteroid-not-tuned": ("recipe.fine_tuning",),
-    "inaccurate": ("budget", "recipe.accurate", "recipe.fine_tuning", "recipe.gammas"),
+    "standard": (
+        "inaccurate",
+        "inaccurate_budget",
+        "recipe.identification",
+        "recipe.inaccurate",
+        "recipe.fine_tuning",
+        "recipe.gammas",
+    ),
+    "asteroid": ("recipe.accurate",),
+    "asteroid-unweighted": ("recipe.accurate", "recipe.identification", "recipe.gammas"),
+    "asteroid-not-tuned": ("recipe.accurate", "recipe.fine_tuning"),
+    "inaccurate": ("budget", "recipe.accurate", "recipe.identification", "recipe.fine_tuning", "recipe.gammas"),
 }
 
 
@@ -101,10 +108,11 @@ class RunSpec:
 
     @property
     def bias_identification(self) -> "RunSpec | None":
-        """The run that stage 1 amounts to: standard training on the same accurate labels."""
+        """The run that stage 1 amounts to: standard training on the same accurate labels, with stage 1's settings."""
         if self.method not in ("asteroid", "asteroid-not-tuned"):
             return None
-        return RunSpec(**{**_shallow(self), "method": "standard", "inaccurate_budget": 0})
+        recipe = replace(self.recipe, accurate=self.recipe.identification)
+        return replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
 
 
 @dataclass(frozen=True)
@@ -267,11 +275,12 @@ def sweep(
         total = sum(map(len, waves))
         print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
         with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
-            if executor is not None:
-                _run_waves(waves, store, executor, bar)
-            else:
-                with _local_pool(total) as pool:
-                    _run_waves(waves, store, pool, bar)
+            pool = executor or _local_pool(total)
+            try:
+                _run_waves(waves, store, pool, bar)
+            finally:
+                if executor is None:  # after an interrupt, what waits is dropped; what is under way has checkpoints
+                    pool.shutdown(wait=False, cancel_futures=True)
     return [record for spec in specs if (record := store.get(spec)) is not None]
 
 
@@ -410,10 +419,6 @@ def _fingerprint(spec: RunSpec) -> str:
     split = split_of(spec)
     parts = [split.train, split.valid, split.test] + ([split.inaccurate] if split.inaccurate is not None else [])
     return "-".join(part.fingerprint for part in parts)
-
-
-def _shallow(spec: RunSpec) -> dict[str, Any]:
-    return {field.name: getattr(spec, field.name) for field in fields(spec)}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ import copy
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Recipe:
     Attributes:
         model: name of the architecture, see `models.build`.
         model_config: its settings where they differ from the published ones, as a mapping (kept as sorted pairs).
-        accurate: training from scratch on accurate labels: standard training and stage 1.
+        accurate: standard training, from scratch on accurate labels.
+        identification: stage 1; it may be shorter, since a bias is larger than the error of the model that shows it.
         inaccurate: stage 2.
         fine_tuning: stage 3.
         gammas: γ of Eq. 2 in units of the median bias; of several, validation chooses one.
@@ -33,6 +34,7 @@ class Recipe:
     model: str = "egnn"
     model_config: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
     accurate: TrainConfig = TrainConfig()
+    identification: TrainConfig = TrainConfig()
     inaccurate: TrainConfig = TrainConfig(batch_size=32)
     fine_tuning: TrainConfig = TrainConfig()
     gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -51,7 +53,7 @@ def standard(
     folder: Path | None = None,
     progress: bool = True,
 ) -> ForceField:
-    """Standard training: a fresh model on labels of one level (Eq. 1). Also what stage 1 trains.
+    """Standard training: a fresh model on labels of one level (Eq. 1).
 
     Args:
         train: labels to learn.
@@ -90,7 +92,8 @@ def identify_bias(
     Source:
         Bukharin et al. 2023, section 3.1.
     """
-    theta_a = standard(train, valid, recipe, seed=seed, folder=folder, progress=progress)
+    stage = replace(recipe, accurate=recipe.identification)
+    theta_a = standard(train, valid, stage, seed=seed, folder=folder, progress=progress)
     return theta_a, estimated_bias(theta_a, inaccurate)
 
 
@@ -197,8 +200,10 @@ def asteroid(
     bias, gammas = None, (math.inf,)
     if weighted:
         if theta_a is None:
-            theta_a = standard(split.train, split.valid, recipe, **keep)
-        bias, gammas = estimated_bias(theta_a, split.inaccurate), recipe.gammas
+            theta_a, bias = identify_bias(split.train, split.valid, split.inaccurate, recipe, **keep)
+        else:
+            bias = estimated_bias(theta_a, split.inaccurate)
+        gammas = recipe.gammas
     candidates = []
     for gamma in gammas:
         force_field = train_on_inaccurate(split.inaccurate, split.valid, bias, gamma, recipe, **keep)

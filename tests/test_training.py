@@ -73,7 +73,9 @@ def test_training_reduces_the_validation_error():
     assert history.step == [20, 40, 60, 80]
     assert history.best < 0.8 * history.valid_force_mae[0]
     assert history.train_loss[-1] < 0.8 * history.train_loss[0]
-    assert history.best == min(history.valid_force_mae) == history.valid_force_mae[history.step.index(history.best_step)]
+    assert (
+        history.best == min(history.valid_force_mae) == history.valid_force_mae[history.step.index(history.best_step)]
+    )
     assert history.seconds > 0
 
 
@@ -239,10 +241,14 @@ def test_the_learning_rate_is_halved_on_a_plateau():
     split = tiny.methanol()
     # So small a rate moves no weight, and validation stays what it was.
     still = {"learning_rate": 1e-15, "warmup": 0, "decay_rate": 1.0}
-    history = fit(tiny.model(), split.train, split.valid, replace(tiny.TRAIN, steps=24, eval_every=4, plateau=8, **still))
+    history = fit(
+        tiny.model(), split.train, split.valid, replace(tiny.TRAIN, steps=24, eval_every=4, plateau=8, **still)
+    )
     # The best is at step 4; it has not improved for 8 steps at step 12, and again at 20.
     assert history.best_step == 4 and len(set(history.valid_force_mae)) == 1
-    assert history.learning_rate == pytest.approx([1e-15 * scale for scale in (1, 1, 1, 0.5, 0.5, 0.25)], rel=1e-6, abs=0)
+    assert history.learning_rate == pytest.approx(
+        [1e-15 * scale for scale in (1, 1, 1, 0.5, 0.5, 0.25)], rel=1e-6, abs=0
+    )
 
 
 def test_the_learning_rate_warms_up_and_decays():

@@ -16,7 +16,7 @@ from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
 
 FOLDER = Path(__file__).parent
-_STAGES = ("accurate", "inaccurate", "fine_tuning")
+_STAGES = ("accurate", "identification", "inaccurate", "fine_tuning")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def load(name: str) -> Profile:
 
 
 def _recipe(model: str, settings: Mapping[str, Any]) -> Recipe:
-    """`training` holds what the three stages share, and each stage what it has of its own."""
+    """`training` holds what all stages share, and each stage what it has of its own."""
     settings = dict(settings)
     shared = settings.pop("training", {})
     stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in _STAGES}

@@ -1,0 +1,191 @@
+"""A trained force field: its file, its refusals, and ASE's view of it."""
+
+import json
+import os
+from pathlib import Path
+
+import ase
+import ase.units
+import numpy as np
+import pytest
+import safetensors.torch
+import tiny
+import torch
+from ase.calculators.fd import calculate_numerical_forces
+
+from asteroid.force_field import ForceField
+
+TOLERANCE = {
+    "same configuration": 1e-5,  # relative to the largest force, single precision
+    "numerical forces": 1e-5,  # relative to the largest force, double precision
+    "units": 1e-9,
+}
+Z = torch.tensor([6, 8, 1, 1, 1, 1])
+
+
+def make(dtype: torch.dtype = torch.float32, bias: torch.Tensor | None = None) -> ForceField:
+    provenance = {"stage": "standard", "seconds": 1.25, "history": {"step": [1, 2]}, "gamma": None}
+    return ForceField(tiny.model(dtype=dtype), Z, -72345.678901234, "ccsd(t)", provenance, bias)
+
+
+@pytest.fixture(scope="module")
+def pos() -> torch.Tensor:
+    return tiny.methanol(inaccurate_budget=None).test.pos
+
+
+@pytest.fixture
+def atoms(pos) -> ase.Atoms:
+    return ase.Atoms(Z.numpy(), pos[0].numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bias", [None, torch.linspace(1, 2, 7, dtype=torch.float64)])
+def test_a_saved_force_field_is_the_same_to_the_last_bit(dtype, bias, pos, tmp_path):
+    saved = make(dtype, bias)
+    saved.save(tmp_path / "new" / "one.safetensors")
+    read = ForceField.load(str(tmp_path / "new" / "one.safetensors"))
+    for a, b in zip(saved.energy_and_force(pos), read.energy_and_force(pos), strict=True):
+        assert a.dtype == b.dtype and torch.equal(a, b)
+    assert read.shift == saved.shift and read.level == saved.level and torch.equal(read.z, saved.z)
+    assert read.provenance == saved.provenance
+    assert read.bias is None if bias is None else torch.equal(read.bias, bias)
+    assert os.listdir(tmp_path / "new") == ["one.safetensors"]
+
+
+def test_the_shift_is_kept_in_double_precision(pos):
+    force_field = make()
+    energy, force = force_field.energy_and_force(pos)
+    assert energy.dtype == torch.float64 and force.shape == pos.shape
+    bare = ForceField(force_field.model, Z, 0.0, "ccsd(t)").energy_and_force(pos)[0]
+    torch.testing.assert_close(energy - force_field.shift, bare, rtol=0, atol=1e-9)
+
+
+def test_one_frame_and_many_have_the_shape_of_their_positions(pos):
+    force_field = make()
+    energy, force = force_field.energy_and_force(pos[0])
+    assert energy.shape == () and force.shape == (6, 3)
+    energies, forces = force_field.energy_and_force(pos[:1])
+    assert energies.shape == (1,) and torch.equal(forces[0], force) and float(energies[0]) == float(energy)
+
+
+def test_atoms_in_another_order_have_their_forces_in_that_order(atoms):
+    order = [3, 0, 5, 1, 4, 2]
+    force_field = make()
+    energy, force = force_field.energy_and_force(atoms)
+    permuted_energy, permuted_force = force_field.energy_and_force(atoms[order])
+    limit = TOLERANCE["same configuration"] * float(force.abs().max())
+    assert float((permuted_force - force[order]).abs().max()) < limit
+    assert float(permuted_energy) == pytest.approx(float(energy), abs=1e-3)
+    assert float((force - force[order]).abs().max()) > 1000 * limit  # the order is not without effect
+
+
+def test_atoms_are_left_as_they_are(atoms):
+    before = atoms.copy()
+    make().energy_and_force(atoms)
+    assert np.array_equal(before.positions, atoms.positions) and before == atoms
+
+
+def test_another_molecule_is_refused():
+    with pytest.raises(ValueError, match=r"\[1, 1, 8\].*train one for this molecule"):
+        make().energy_and_force(ase.Atoms("OH2", np.eye(3)))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (6, 2), (18,), (1, 1, 6, 3)])
+def test_positions_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match="shape.*expected"):
+        make().energy_and_force(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_positions_that_are_no_numbers_are_refused(value, pos, atoms):
+    spoilt = pos.clone()
+    spoilt[1, 2, 0] = value
+    atoms.positions[2, 0] = value
+    for structure in (spoilt, atoms):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            make().energy_and_force(structure)
+
+
+def spoil(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    tensors = safetensors.torch.load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    if how == "foreign":
+        path.write_bytes(safetensors.torch.save({"x": torch.zeros(3)}))
+    elif how == "newer format":
+        path.write_bytes(safetensors.torch.save(tensors, header | {"format": "asteroid-force-field-99"}))
+    elif how == "weight missing":
+        tensors.pop(next(key for key in tensors if key.startswith("model.")))
+        path.write_bytes(safetensors.torch.save(tensors, header))
+    elif how == "unknown model":
+        about = json.loads(header["about"]) | {"model": "schnet"}
+        path.write_bytes(safetensors.torch.save(tensors, header | {"about": json.dumps(about)}))
+    elif how == "no description":
+        path.write_bytes(safetensors.torch.save(tensors, {"format": header["format"]}))
+    else:
+        path.write_bytes({"empty": b"", "truncated": content[: len(content) // 2], "text": b"weights"}[how])
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["empty", "truncated", "text", "foreign", "newer format", "weight missing", "unknown model", "no description"],
+)
+def test_a_file_that_is_no_whole_force_field_is_refused_by_name(how, tmp_path):
+    path = tmp_path / "one.safetensors"
+    make().save(path)
+    spoil(path, how)
+    with pytest.raises(ValueError, match="one.safetensors"):
+        ForceField.load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
+        ForceField.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("step", ["write", "replace"])
+def test_a_failed_write_leaves_the_older_file(step, pos, tmp_path, monkeypatch):
+    path = tmp_path / "one.safetensors"
+    make().save(path)
+    before = path.read_bytes()
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    if step == "write":
+        monkeypatch.setattr(Path, "write_bytes", full_disk)
+    else:
+        monkeypatch.setattr(os, "replace", full_disk)
+    other = make(bias=torch.ones(3))
+    with pytest.raises(OSError, match="No space left.*one.safetensors"):
+        other.save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_ase_sees_its_own_units(atoms):
+    """eV and eV/Å: one kcal/mol is 0.0434 eV, by ASE's own constants."""
+    force_field = make()
+    atoms.calc = force_field.calculator()
+    energy, force = force_field.energy_and_force(atoms)
+    scale = ase.units.kcal / ase.units.mol
+    assert atoms.get_potential_energy() == pytest.approx(float(energy) * scale, rel=1e-6)
+    np.testing.assert_allclose(atoms.get_forces(), force.numpy() * scale, rtol=1e-6, atol=TOLERANCE["units"])
+    assert scale == pytest.approx(0.0433641, rel=1e-5)
+
+
+def test_ase_forces_are_minus_the_slope_of_ase_energies(atoms):
+    atoms.calc = make(torch.float64).calculator()
+    force = atoms.get_forces()
+    slopes = calculate_numerical_forces(atoms, eps=1e-4, iatoms=[0, 2])
+    assert np.abs(slopes - force[[0, 2]]).max() < TOLERANCE["numerical forces"] * np.abs(force).max()
+
+
+def test_ase_recalculates_when_atoms_move_and_not_when_the_molecule_does(atoms):
+    atoms.calc = make(torch.float64).calculator()
+    energy, force = atoms.get_potential_energy(), atoms.get_forces()
+    atoms.translate([1.0, -2.0, 3.0])
+    assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-8)
+    np.testing.assert_allclose(atoms.get_forces(), force, atol=1e-8)
+    atoms.positions[0, 0] += 0.05
+    assert abs(atoms.get_potential_energy() - energy) > 1e-5

@@ -1,0 +1,137 @@
+"""What an import costs, and that imports point downwards only."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asteroid
+
+ROOT = Path(asteroid.__file__).parent
+MODULES = sorted(path for path in ROOT.rglob("*.py") if "data" not in path.relative_to(ROOT).parts[:-1])
+# A module may import, at its top, those before the colon; everything else of ours is above it.
+LAYERS = {
+    "units": set(),
+    "planner": set(),
+    "losses": {"units"},
+    "forces": set(),
+    "models": {"models", "units"},
+    "sources": {"units"},
+    "datasets": {"sources", "units"},
+    "training": {"forces", "losses", "units"},
+    "force_field": {"forces", "models", "training", "units"},
+    "calculator": {"force_field", "units"},
+    "dynamics": {"units"},
+    "stages": {"datasets", "force_field", "losses", "models", "training"},
+    "baselines": {"datasets", "stages", "force_field", "training", "units"},
+    "levels": {"datasets", "units"},
+    "runs": {"baselines", "datasets", "force_field", "stages", "training"},
+    "profiles": {"runs", "stages", "training"},
+    "plots": {"planner"},
+}
+CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels
+NEVER_AT_THE_TOP = {"psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill"}
+HEAVY = {"torch", "ase", "matplotlib", "pandas", "seaborn", "numpy", *NEVER_AT_THE_TOP}
+
+
+def name_of(path: Path) -> str:
+    """models/egnn.py and models/__init__.py belong to `models`."""
+    first = path.relative_to(ROOT).parts[0]
+    return first.removesuffix(".py")
+
+
+def top_level_imports(path: Path) -> set[str]:
+    """Dotted names that a module imports when it is imported itself: not in functions, not for types only."""
+    found, pending = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            pending += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += list(ast.iter_child_nodes(node))
+    return found
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in top_level_imports(path)}
+
+
+def of_ours(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in top_level_imports(path) if name.startswith("asteroid.")}
+
+
+@pytest.fixture(scope="module")
+def fresh() -> dict:
+    """What a new interpreter has after `import asteroid`."""
+    program = (
+        "import sys; before = set(sys.modules); import asteroid; import json\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {"printed": done.stdout, "modules": json.loads(done.stderr)}
+
+
+def test_the_import_prints_nothing(fresh):
+    assert fresh["printed"] == ""
+
+
+def test_the_import_is_light(fresh):
+    assert "asteroid" in fresh["modules"] and not HEAVY & set(fresh["modules"])
+
+
+def test_public_names_resolve():
+    for name in asteroid.__all__:
+        assert getattr(asteroid, name) is not None
+    assert set(asteroid.__all__) <= set(dir(asteroid))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        asteroid.nothing  # noqa: B018
+
+
+def test_names_that_stay():
+    assert asteroid.load is importlib.import_module("asteroid.datasets").load
+    assert asteroid.split is importlib.import_module("asteroid.datasets").split
+    assert asteroid.sweep is importlib.import_module("asteroid.runs").sweep
+    assert callable(asteroid.ForceField) and callable(asteroid.models.build) and callable(asteroid.stages.asteroid)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_optional_programs_are_imported_where_they_are_used(path):
+    assert not roots(path) & NEVER_AT_THE_TOP
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) in LAYERS], ids=lambda path: name_of(path))
+def test_imports_point_downwards(path):
+    assert of_ours(path) <= LAYERS[name_of(path)]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) in CORE], ids=lambda path: name_of(path))
+def test_the_core_knows_no_ase_no_files_and_no_notebooks(path):
+    assert not roots(path) & {"ase", "pandas", "seaborn", "matplotlib", "nbformat", "json", "yaml", "safetensors"}
+    everywhere = {
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import)
+        for name in [alias.name.split(".")[0] for alias in node.names]
+    }
+    assert "ase" not in everywhere
+
+
+def test_the_readers_of_imports_see_what_they_should(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import ase\n"
+        "try:\n    import psi4\nexcept ImportError:\n    pass\nclass A:\n"
+        "    from asteroid import runs\ndef f():\n    import pyscf\n"
+    )
+    assert top_level_imports(path) == {"typing.TYPE_CHECKING", "psi4", "asteroid.runs"}
+    assert of_ours(path) == {"runs"}

@@ -1,0 +1,110 @@
+"""Every figure comes back with axes that say what they show, in which unit, and leaves matplotlib as it was."""
+
+import inspect
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from asteroid import plots
+
+matplotlib.use("agg")
+GENERATOR = np.random.default_rng(0)
+
+
+def rows() -> pd.DataFrame:
+    """Two molecules, three budgets, three seeds, two series."""
+    places = [
+        {"molecule": molecule, "budget": budget, "total_budget": budget, "seed": seed, "series": series}
+        for molecule in ("methanol", "formic_acid")
+        for budget in (50, 90, 130)
+        for seed in (0, 1, 2)
+        for series in ("standard", "ASTEROID, 400 PBE")
+    ]
+    table = pd.DataFrame(places)
+    table["force_mae"] = 20 * table["budget"] ** -0.6 * np.exp(0.05 * GENERATOR.standard_normal(len(table)))
+    table["labels"], table["trained_on"] = table["budget"], table["series"]
+    table["core_minutes"] = table["budget"] * (1 + 0.1 * table["seed"])
+    table["inaccurate_budget"] = np.where(table["series"] == "standard", 200, 400)
+    table["reduction"] = 100 * GENERATOR.uniform(0, 0.4, len(table))
+    table["level"] = np.where(table["series"] == "standard", "pbe", "gfn2")
+    table["bias"] = GENERATOR.gamma(3.0, 1.0, len(table))
+    return table
+
+
+HISTORY = {"step": [100, 200, 300], "valid_force_mae": [9.0, 5.0, 4.0]}
+BIAS = GENERATOR.gamma(3.0, 2.0, 200)
+# Arguments, and the unit or count that each labelled axis has to name.
+FIGURES = {
+    "learning_curves": (({"stage 1": HISTORY, "stage 2": HISTORY},), {"step", "[kcal/mol/Å]"}),
+    "bias_histogram": ((BIAS, np.exp(-BIAS), "pbe"), {"PBE", "[kcal/mol/Å]", "frames", "weight"}),
+    "true_bias": ((rows(),), {"[kcal/mol/Å]"}),
+    "comparison": (({"standard": 4.0, "ASTEROID": 3.0}, {"standard": 0.1, "ASTEROID": 0.1}), {"[kcal/mol/Å]"}),
+    "trajectory": ((np.arange(9.0), np.full(9, 480.0), np.full(9, 3.0), 500.0), {"[ps]", "[K]", "[Å]"}),
+    "power_law": ((rows()[lambda table: table["series"] == "standard"],), {"labels", "[kcal/mol/Å]"}),
+    "levels": ((rows(),), {"labels", "[kcal/mol/Å]"}),
+    "budgets": ((rows(),), {"[accurate labels]", "[kcal/mol/Å]"}),
+    "reductions": ((rows(),), {"[accurate labels]", "[%]"}),
+    "measured_cost": ((rows(),), {"[core minutes]", "[kcal/mol/Å]"}),
+}
+
+
+def draw(name: str) -> Figure:
+    return getattr(plots, name)(*FIGURES[name][0])
+
+
+def text_of(figure: Figure) -> str:
+    labels = [text for axes in figure.axes for text in (axes.get_xlabel(), axes.get_ylabel())]
+    return " | ".join(labels).replace("\n", " ")
+
+
+def test_every_figure_is_tested():
+    public = {
+        name
+        for name, item in vars(plots).items()
+        if inspect.isfunction(item) and item.__module__ == plots.__name__ and not name.startswith("_")
+    }
+    assert public == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_say_what_they_show_and_in_which_unit(name):
+    figure = draw(name)
+    assert isinstance(figure, Figure)
+    for expected in FIGURES[name][1]:
+        assert expected in text_of(figure), f"{expected} is missing in: {text_of(figure)}"
+    figure.canvas.draw()  # what is wrong with ticks and texts shows only here
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_global_changes(name):
+    before = dict(matplotlib.rcParams)
+    draw(name)
+    assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", ["levels", "budgets", "measured_cost"])
+def test_a_panel_for_each_molecule_and_an_entry_for_each_series(name):
+    figure = draw(name)
+    assert [axes.get_title() for axes in figure.axes] == ["methanol", "formic acid"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["standard", "ASTEROID, 400 PBE"]
+
+
+def test_points_are_means_over_seeds():
+    table = rows()
+    axes = plots.budgets(table).axes[0]
+    expected = table[(table["molecule"] == "methanol") & (table["series"] == "standard")].groupby("budget")["force_mae"]
+    line = axes.containers[0].lines[0]
+    assert line.get_xdata().tolist() == [50, 90, 130]
+    assert line.get_ydata() == pytest.approx(expected.mean().to_numpy())
+
+
+def test_the_power_law_states_its_exponent():
+    table = rows()[lambda table: table["series"] == "standard"]
+    table["force_mae"] = 20 * table["budget"] ** -0.5
+    texts = [text.get_text() for text in plots.power_law(table).axes[0].get_legend().get_texts()]
+    assert len(texts) == 2 and all("-0.50" in text for text in texts)

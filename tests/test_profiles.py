@@ -1,0 +1,119 @@
+"""Profiles: complete, possible with the embedded labels, and fair."""
+
+from collections import Counter
+
+import pytest
+import yaml
+
+from asteroid import models, profiles, runs
+
+NAMES = ["laptop", "paper", "smoke"]
+EMBEDDED = ["laptop", "smoke"]
+
+
+def test_the_profiles_are_these():
+    assert profiles.names() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_profile_loads_and_its_models_can_be_built(name):
+    profile = profiles.load(name)
+    assert profile.name == name and profile.recipes and profile.seeds
+    for model, recipe in profile.recipes.items():
+        assert recipe.model == model in models.MODELS
+        models.build(model, **dict(recipe.model_config))
+        assert profile.recipe(model) == recipe
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_number_of_runs(name):
+    profile, model = profiles.load(name), "egnn"
+    each = len(profile.molecules) * len(profile.seeds)
+    expected = {
+        "standard": each * len(profile.budgets),
+        "asteroid": each * len(profile.budgets) * len(profile.inaccurate_budgets),
+        "inaccurate": each * sum(map(len, profile.cheap_alone.values())),
+    }
+    for method, number in expected.items():
+        specs = profile.specs(method, model)
+        assert len(specs) == len(set(specs)) == number
+        assert {spec.method for spec in specs} == {method}
+    one = profile.specs("standard", model, molecules=profile.molecules[:1])
+    assert len(one) == len(profile.seeds) * len(profile.budgets)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_standard_training_and_asteroid_cost_the_same(name):
+    """ASTEROID gives up some accurate labels, whatever number of cheap ones it gets for them."""
+    profile = profiles.load(name)
+    place = ("molecule", "accurate", "seed", "valid", "test")
+    standard = Counter(
+        (*(getattr(spec, name) for name in place), spec.budget) for spec in profile.specs("standard", "egnn")
+    )
+    for labels in profile.inaccurate_budgets:
+        asteroid = Counter(
+            (*(getattr(spec, name) for name in place), spec.budget + profile.given_up)
+            for spec in profile.specs("asteroid", "egnn")
+            if spec.inaccurate_budget == labels
+        )
+        assert asteroid == standard
+    assert all(
+        spec.budget > 0 and spec.inaccurate_budget > profile.given_up for spec in profile.specs("asteroid", "egnn")
+    )
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_the_embedded_labels_suffice(name):
+    profile = profiles.load(name)
+    for method in ("standard", "asteroid", "inaccurate"):
+        for spec in profile.specs(method, "egnn"):
+            if spec.seed == profile.seeds[0]:
+                split = runs.split_of(spec)
+                assert len(split.test) == profile.test and len(split.valid) == profile.valid
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_quick_recipe_is_short_and_warms_up_within_its_length(name):
+    profile = profiles.load(name)
+    quick, full = profile.quick_recipe("egnn"), profile.recipe("egnn")
+    assert len(quick.gammas) == 1 and quick.model_config == full.model_config
+    for stage in ("accurate", "inaccurate", "fine_tuning"):
+        short, long = getattr(quick, stage), getattr(full, stage)
+        assert short.steps <= long.steps and short.compile is False and short.warmup < short.steps / 2
+
+
+def test_an_unknown_profile_lists_the_known():
+    with pytest.raises(ValueError, match="'desktop'.*laptop.*paper.*smoke"):
+        profiles.load("desktop")
+
+
+def test_an_unknown_model_lists_the_known():
+    with pytest.raises(ValueError, match="'schnet'.*egnn"):
+        profiles.load("smoke").recipe("schnet")
+
+
+def test_an_unknown_method_lists_the_known():
+    with pytest.raises(ValueError, match="'magic'.*standard"):
+        profiles.load("smoke").specs("magic", "egnn")
+
+
+def changed(content: dict, how: str) -> dict:
+    recipe = content["recipes"]["egnn"]
+    if how == "budgest":
+        content["budgest"] = content.pop("budgets")
+    elif how == "learning_rat":
+        recipe["training"]["learning_rat"] = 0.1
+    elif how == "gamas":
+        recipe["gamas"] = [1.0]
+    elif how == "gammas":
+        recipe.pop("gammas")
+    return content
+
+
+@pytest.mark.parametrize("how", ["budgest", "learning_rat", "gamas", "gammas"])
+def test_an_unknown_or_missing_setting_is_refused_by_name(how, tmp_path, monkeypatch):
+    content = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(changed(content, how)), encoding="utf-8")
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=f"'mine'.*{how}"):
+        profiles.load("mine")
