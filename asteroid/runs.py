@@ -275,7 +275,7 @@ def sweep(
         total = sum(map(len, waves))
         print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
         with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
-            pool = executor or _local_pool(total)
+            pool = executor or local_pool(total)
             try:
                 _run_waves(waves, store, pool, bar)
             finally:
@@ -338,8 +338,8 @@ def _record_failure(spec: RunSpec, store: Store, error: BaseException) -> None:
     warnings.warn(f"a run failed and is left out ({type(error).__name__}: {error}); see {path}", stacklevel=4)
 
 
-def _local_pool(runs: int) -> ProcessPoolExecutor:
-    """Workers that divide the cores among them, so that their threads do not fight."""
+def local_pool(runs: int) -> ProcessPoolExecutor:
+    """Processes that divide the cores among them, so that their threads do not fight; they end with this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, min(cores, runs))
     context = multiprocessing.get_context("spawn")

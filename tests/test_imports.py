@@ -13,7 +13,7 @@ import asteroid
 
 ROOT = Path(asteroid.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "data" not in path.relative_to(ROOT).parts[:-1])
-# A module may import, at its top, those before the colon; everything else of ours is above it.
+# What each module may import of ours at its top. Modules that are not named here stand above all of these.
 LAYERS = {
     "units": set(),
     "planner": set(),

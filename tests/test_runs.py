@@ -90,7 +90,7 @@ def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:
         replace(ASTEROID, valid=6),
         replace(ASTEROID, test=9),
         replace(ASTEROID, method="asteroid-unweighted"),
-        with_recipe(ASTEROID, accurate=QUICK),
+        with_recipe(ASTEROID, identification=QUICK),
         with_recipe(ASTEROID, inaccurate=QUICK),
         with_recipe(ASTEROID, fine_tuning=QUICK),
         with_recipe(ASTEROID, gammas=(2.0,)),
@@ -110,12 +110,13 @@ NO_TUNING = replace(ASTEROID, method="asteroid-not-tuned")
 @pytest.mark.parametrize(
     ("spec", "same"),
     [
-        (STANDARD, with_recipe(STANDARD, inaccurate=QUICK, fine_tuning=QUICK, gammas=(0.5, 9.0))),
+        (STANDARD, with_recipe(STANDARD, identification=QUICK, inaccurate=QUICK, fine_tuning=QUICK, gammas=(0.5, 9.0))),
         (STANDARD, replace(STANDARD, inaccurate="gfn2")),
         (STANDARD, replace(STANDARD, inaccurate_budget=20)),
-        (INACCURATE, with_recipe(INACCURATE, accurate=QUICK, fine_tuning=QUICK, gammas=(9.0,))),
+        (INACCURATE, with_recipe(INACCURATE, accurate=QUICK, identification=QUICK, fine_tuning=QUICK, gammas=(9.0,))),
         (INACCURATE, replace(INACCURATE, budget=4)),
-        (NO_WEIGHTS, with_recipe(NO_WEIGHTS, accurate=QUICK, gammas=(9.0,))),
+        (ASTEROID, with_recipe(ASTEROID, accurate=QUICK)),
+        (NO_WEIGHTS, with_recipe(NO_WEIGHTS, accurate=QUICK, identification=QUICK, gammas=(9.0,))),
         (NO_TUNING, with_recipe(NO_TUNING, fine_tuning=QUICK)),
     ],
     ids=lambda spec: spec.method,
@@ -133,6 +134,9 @@ def test_the_key_changes_with_the_version_of_the_recipe(monkeypatch):
 def test_stage_one_is_the_standard_training_of_the_same_labels():
     assert ASTEROID.bias_identification.key == STANDARD.key
     assert replace(ASTEROID, inaccurate_budget=20).bias_identification == ASTEROID.bias_identification
+    assert with_recipe(ASTEROID, identification=QUICK).bias_identification == with_recipe(
+        STANDARD, identification=QUICK, accurate=QUICK
+    )
     assert STANDARD.bias_identification is None
     assert replace(ASTEROID, method="asteroid-unweighted").bias_identification is None
 

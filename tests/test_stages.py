@@ -54,6 +54,14 @@ def test_the_chain_runs_all_stages_and_tells_where_it_came_from(split, trainings
     assert about["fingerprints"]["train"] == split.train.fingerprint
 
 
+def test_each_stage_is_trained_with_its_own_settings(split, trainings):
+    lengths = {"accurate": 1, "identification": 2, "inaccurate": 3, "fine_tuning": 4}
+    recipe = replace(tiny.RECIPE, **{stage: replace(tiny.TRAIN, steps=steps) for stage, steps in lengths.items()})
+    stages.asteroid(split, recipe, **QUIET)
+    stages.standard(split.train, split.valid, recipe, **QUIET)
+    assert [call["config"].steps for call in trainings] == [2, 3, 4, 1]
+
+
 def test_bias_has_one_value_for_each_inaccurate_frame(split, theta_a):
     force_field = stages.asteroid(split, tiny.RECIPE, theta_a=theta_a, **QUIET)
     assert force_field.bias.shape == (30,)
@@ -165,7 +173,7 @@ def test_a_finished_stage_of_another_training_is_not_taken_for_this_one(other, s
 def test_frames_with_spoilt_labels_have_the_largest_bias(split):
     """Section 3.1: what θ_A does not agree with is ranked last, though θ_A has seen 20 labels only."""
     spoilt = tiny.corrupted(split.inaccurate, 8, size=40.0)
-    recipe = replace(tiny.RECIPE, accurate=replace(tiny.TRAIN, steps=100, eval_every=25))
+    recipe = replace(tiny.RECIPE, identification=replace(tiny.TRAIN, steps=100, eval_every=25))
     theta_a, bias = stages.identify_bias(split.train, split.valid, spoilt, recipe, **QUIET)
     assert float(bias[:8].min()) > float(bias[8:].max())
     assert theta_a.level == "ccsd(t)"

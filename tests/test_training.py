@@ -3,6 +3,7 @@
 import math
 import types
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -116,13 +117,22 @@ def test_a_resumed_training_ends_with_the_same_bits(interrupt_before, steps_take
 
 
 @pytest.fixture
-def interrupted(steps_taken, restless_clock, tmp_path) -> Path:
-    """Checkpoint of a training on the methanol split that was interrupted half-way."""
-    split, steps_taken.interrupt_before = tiny.methanol(), 6
-    with pytest.raises(KeyboardInterrupt):
-        fit(tiny.model(), split.train, split.valid, tiny.TRAIN, checkpoint=tmp_path / "checkpoint")
-    steps_taken.count, steps_taken.interrupt_before = 0, None
-    return tmp_path / "checkpoint"
+def interrupted_at(steps_taken, restless_clock, tmp_path) -> Callable[[int, TrainConfig], Path]:
+    """Checkpoint of a training on the methanol split that was interrupted before a step."""
+
+    def interrupt(step: int, config: TrainConfig) -> Path:
+        split, steps_taken.count, steps_taken.interrupt_before = tiny.methanol(), 0, step
+        with pytest.raises(KeyboardInterrupt):
+            fit(tiny.model(), split.train, split.valid, config, checkpoint=tmp_path / "checkpoint")
+        steps_taken.count, steps_taken.interrupt_before = 0, None
+        return tmp_path / "checkpoint"
+
+    return interrupt
+
+
+@pytest.fixture
+def interrupted(interrupted_at) -> Path:
+    return interrupted_at(6, tiny.TRAIN)
 
 
 @pytest.mark.parametrize("other", ["settings", "seed", "labels", "validation", "weight", "model", "start"])
@@ -214,9 +224,10 @@ def test_labels_that_are_no_numbers_stop_the_training(field):
 
 
 def test_a_training_that_diverges_stops_and_says_what_to_do():
+    """It stops while the loss is still a number, and does not wait for NaN."""
     split = tiny.methanol()
     wild = replace(tiny.TRAIN, learning_rate=10.0, warmup=0, steps=200, clip=1e9)
-    with pytest.raises(TrainingDiverged, match=r"lower learning_rate \(10.0\)"):
+    with pytest.raises(TrainingDiverged, match=r"the loss is [\d.]+e\+\d+ at step.*lower learning_rate \(10.0\)"):
         fit(tiny.model(), split.train, split.valid, wild)
 
 
@@ -249,6 +260,14 @@ def test_the_learning_rate_is_halved_on_a_plateau():
     assert history.learning_rate == pytest.approx(
         [1e-15 * scale for scale in (1, 1, 1, 0.5, 0.5, 0.25)], rel=1e-6, abs=0
     )
+
+
+def test_a_resumed_training_remembers_how_long_it_has_been_on_a_plateau(interrupted_at):
+    split, still = tiny.methanol(), {"learning_rate": 1e-15, "warmup": 0, "decay_rate": 1.0}
+    config = replace(tiny.TRAIN, steps=24, eval_every=4, plateau=8, **still)
+    expected = fit(tiny.model(), split.train, split.valid, config).learning_rate
+    checkpoint = interrupted_at(14, config)  # the rate was halved at step 12, and will be at 20, not at 16
+    assert fit(tiny.model(), split.train, split.valid, config, checkpoint=checkpoint).learning_rate == expected
 
 
 def test_the_learning_rate_warms_up_and_decays():

@@ -16,6 +16,7 @@ TRAIN = TrainConfig(
 RECIPE = Recipe(
     model_config=MODEL,
     accurate=TRAIN,
+    identification=TRAIN,
     inaccurate=TRAIN,
     fine_tuning=replace(TRAIN, learning_rate=0.002),
     gammas=(1.0,),

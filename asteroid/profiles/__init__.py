@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,7 @@ class Profile:
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
-        quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, and the fraction
-            of the recipe's training steps.
+        quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, recipes.
     """
 
     name: str
@@ -57,22 +56,12 @@ class Profile:
         """Level of a molecule's accurate labels."""
         return self.accurate if isinstance(self.accurate, str) else self.accurate[molecule]
 
-    def recipe(self, model: str) -> Recipe:
-        """Settings of a model; ValueError lists those that the profile has."""
-        if model not in self.recipes:
-            raise ValueError(f"profile {self.name!r} has no model {model!r}; it has: {', '.join(self.recipes)}")
-        return self.recipes[model]
-
-    def quick_recipe(self, model: str) -> Recipe:
-        """The recipe shortened to what one can wait for, and not compiled, since that would take longer than it."""
-        recipe, fraction = self.recipe(model), self.quickstart["fraction"]
-
-        def shortened(stage: TrainConfig) -> TrainConfig:
-            steps = max(1, round(fraction * stage.steps))
-            return replace(stage, steps=steps, decay_steps=steps, compile=False)
-
-        short = {name: shortened(getattr(recipe, name)) for name in _STAGES}
-        return replace(recipe, gammas=recipe.gammas[:1], **short)
+    def recipe(self, model: str, quick: bool = False) -> Recipe:
+        """Settings of a model, or the quickstart's; ValueError lists the models that the profile has."""
+        recipes = self.quickstart["recipes"] if quick else self.recipes
+        if model not in recipes:
+            raise ValueError(f"profile {self.name!r} has no model {model!r}; it has: {', '.join(recipes)}")
+        return recipes[model]
 
     def specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """The runs of a method over molecules, budgets, amounts of inaccurate labels and seeds.
@@ -129,7 +118,8 @@ def load(name: str) -> Profile:
     if set(content) != known:
         odd = f"unknown settings {sorted(set(content) - known)}, missing {sorted(known - set(content))}"
         raise ValueError(f"profile {name!r}: {odd}")
-    content["recipes"] = {model: _recipe(model, settings) for model, settings in content["recipes"].items()}
+    for part in (content, content["quickstart"]):
+        part["recipes"] = {model: _recipe(model, settings) for model, settings in part["recipes"].items()}
     return Profile(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
 
 
