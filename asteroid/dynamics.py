@@ -8,7 +8,7 @@ from ase import Atoms
 from ase import units as ase_units
 from ase.calculators.calculator import Calculator
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
 
 from asteroid.units import KCAL_PER_MOL_IN_EV
 
@@ -25,6 +25,7 @@ class Trajectory:
         potential_energy: (frames,), kcal/mol.
         largest_distance: (frames,) largest distance between two atoms, Å.
         limit: the largest distance at which the molecule still counts as whole, Å.
+        stable: whether the molecule stayed together to the end.
         verdict: how the simulation ended, in words.
     """
 
@@ -35,12 +36,8 @@ class Trajectory:
     potential_energy: np.ndarray
     largest_distance: np.ndarray
     limit: float
+    stable: bool
     verdict: str
-
-    @property
-    def stable(self) -> bool:
-        """Whether the molecule stayed together to the end."""
-        return bool(self.largest_distance[-1] <= self.limit)
 
 
 def langevin(
@@ -79,7 +76,7 @@ def langevin(
     atoms = atoms.copy()
     atoms.calc = calculator
     generator = np.random.default_rng(seed)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=generator)
+    thermalize_momenta(atoms, temperature, rng=generator)
     Stationary(atoms)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # ASE announces changes of `fixcm`, which is set here
@@ -94,15 +91,17 @@ def langevin(
         )
     limit = 2 * _largest_distance(atoms) if limit is None else limit
     rows: list[tuple] = []
+    stable = True
     verdict = f"stayed together for {steps} steps ({steps * timestep / 1000:g} ps)"
     for step in range(0, steps + 1, every):
         try:
             dynamics.run(every if step else 0)
-            distance = _largest_distance(atoms)
-            finite = np.isfinite(distance)
         except ValueError:  # a force field refuses positions that are not finite
-            finite = False
-        if not finite:
+            if np.isfinite(atoms.positions).all():
+                raise
+        distance = _largest_distance(atoms)
+        if not np.isfinite(distance):
+            stable = False
             verdict = f"came apart before step {step}: positions are no longer finite"
             break
         pos = atoms.positions - atoms.get_center_of_mass()
@@ -110,10 +109,11 @@ def langevin(
         energy = atoms.get_potential_energy() / KCAL_PER_MOL_IN_EV
         rows.append((pos, step * timestep, kelvin, energy, distance))
         if distance > limit:
+            stable = False
             verdict = f"came apart by step {step}: two atoms are {distance:.1f} Å apart, more than {limit:.1f} Å"
             break
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Trajectory(atoms.numbers, *columns, limit=limit, verdict=verdict)
+    return Trajectory(atoms.numbers, *columns, limit=limit, stable=stable, verdict=verdict)
 
 
 def _largest_distance(atoms: Atoms) -> float:

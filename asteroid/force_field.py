@@ -127,9 +127,12 @@ class ForceField:
             raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path} is not an asteroid force field (format {metadata.get('format')!r})")
-        about = json.loads(metadata["about"])
-        model = models.build(about["model"], **about["config"])
-        weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-        model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
-        provenance = json.loads(metadata["provenance"])
-        return cls(model, tensors["z"], about["shift"], about["level"], provenance, tensors.get("bias"))
+        try:
+            about = json.loads(metadata["about"])
+            model = models.build(about["model"], **about["config"])
+            weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+            model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+            provenance = json.loads(metadata["provenance"])
+            return cls(model, tensors["z"], about["shift"], about["level"], provenance, tensors.get("bias"))
+        except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+            raise ValueError(f"{path} is damaged or of another version: {error}") from None

@@ -48,7 +48,7 @@ def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Step:
 
     def step(*batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         value = objective(lambda pos: model(z, pos), *batch)
-        return value.detach(), torch.autograd.grad(value, parameters)
+        return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
     return step
 
@@ -97,7 +97,7 @@ def _compile(
         parameters = [parameter.detach().requires_grad_() for parameter in parameters]
         weights = dict(zip(names, parameters, strict=True))
         value = objective(lambda pos: functional_call(model, weights, (z, pos)), *batch)
-        return value.detach(), torch.autograd.grad(value, parameters)
+        return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
     return torch.compile(make_fx(step)(parameters, *batch), dynamic=False, fullgraph=True)
 

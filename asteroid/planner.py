@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class PowerLaw:
     Attributes:
         scale: error at one label, kcal/mol/Å.
         exponent: positive where more labels help.
-        interval: 95 % interval of the exponent, by bootstrap over the points.
+        interval: 95 % interval of the exponent, from the scatter about the line; without bounds for two points.
     """
 
     scale: float
@@ -28,14 +29,12 @@ class PowerLaw:
         return (self.scale / np.asarray(error, dtype=float)) ** (1 / self.exponent)
 
 
-def fit_power_law(labels: np.ndarray, errors: np.ndarray, seed: int = 0, resamples: int = 1000) -> PowerLaw:
+def fit_power_law(labels: np.ndarray, errors: np.ndarray) -> PowerLaw:
     """Straight line through log error against log labels, by least squares.
 
     Args:
         labels: (points,), positive; at least two different numbers.
         errors: (points,), positive, kcal/mol/Å.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
 
     Raises:
         ValueError: for fewer than two numbers of labels, or values that have no logarithm.
@@ -47,15 +46,14 @@ def fit_power_law(labels: np.ndarray, errors: np.ndarray, seed: int = 0, resampl
         raise ValueError(f"a power law needs at least two numbers of labels, got {np.unique(labels).tolist()}")
     x, y = np.log(labels), np.log(errors)
     slope, intercept = np.polyfit(x, y, 1)
-    # Points are drawn anew within each number of labels, so that every resample spans the same range.
-    groups = [np.flatnonzero(labels == value) for value in np.unique(labels)]
-    generator = np.random.default_rng(seed)
-    slopes = []
-    for _ in range(resamples):
-        index = np.concatenate([generator.choice(group, len(group)) for group in groups])
-        slopes.append(np.polyfit(x[index], y[index], 1)[0])
-    low, high = np.percentile(slopes, [2.5, 97.5])
-    return PowerLaw(float(np.exp(intercept)), float(-slope), (float(-high), float(-low)))
+    # Student's interval: three seeds are too few to draw from again, which covered the truth in 80 % of repeats only.
+    freedom = len(x) - 2
+    if freedom:
+        scatter = np.square(y - slope * x - intercept).sum() / freedom
+        half = float(stats.t.ppf(0.975, freedom) * np.sqrt(scatter / np.square(x - x.mean()).sum()))
+    else:
+        half = float("inf")
+    return PowerLaw(float(np.exp(intercept)), float(-slope), (float(-slope - half), float(-slope + half)))
 
 
 def bootstrap_mean(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import shutil
 import sys
 import threading
@@ -87,6 +88,9 @@ class RunSpec:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}")
+        # A number of labels that the method never sees must not decide which frames are drawn.
+        for name in {"budget", "inaccurate_budget"} & set(_UNUSED[self.method]):
+            object.__setattr__(self, name, 0)
 
     @property
     def key(self) -> str:
@@ -102,7 +106,7 @@ class RunSpec:
     @property
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
-        molecule = self.molecule.replace(":", "-")
+        molecule = re.sub(r"[^\w.-]+", "-", Path(self.molecule).stem)  # it may be the path of a file
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
         return f"{molecule}-{self.recipe.model}-{self.method}-{sizes}-{self.key}.json"
 
@@ -167,7 +171,8 @@ class Store:
             content = json.loads(path.read_text(encoding="utf-8"))
             if set(content) != {field.name for field in fields(Record)} or content["key"] != spec.key:
                 raise ValueError("it does not hold the fields of a run record")
-            return Record(**{**content, "spec": spec})
+            quantiles = content["bias_quantiles"]
+            return Record(**{**content, "spec": spec, "bias_quantiles": quantiles and tuple(quantiles)})
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} is damaged ({error}); delete it and the run is made again") from None
 
@@ -304,7 +309,12 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
 
 
 def _run_waves(waves: list[list[RunSpec]], store: Store, executor: Executor, bar: tqdm) -> None:
+    failed: set[RunSpec] = set()
     for wave in waves:
+        for spec in [spec for spec in wave if spec.bias_identification in failed]:
+            bar.update()
+            _record_failure(spec, store, RuntimeError(f"stage 1 failed: {spec.bias_identification.file_name}"))
+        wave = [spec for spec in wave if spec.bias_identification not in failed]
         tries = dict.fromkeys(wave, 1)
         pending: dict[Future, RunSpec] = {executor.submit(_run_quietly, spec, store): spec for spec in wave}
         while pending:
@@ -313,20 +323,23 @@ def _run_waves(waves: list[list[RunSpec]], store: Store, executor: Executor, bar
                 error = future.exception()
                 if error is None:
                     bar.update()
+                    (store.folder / "failures" / spec.file_name).unlink(missing_ok=True)
                     if bar.disable:
                         print(f"{future.result():6.1f} s  {spec.file_name}", flush=True)
-                elif tries[spec] < 3 and not isinstance(error, (ValueError, TypeError)):
+                elif tries[spec] < 3 and not isinstance(error, (ValueError, TypeError, ArithmeticError)):
                     tries[spec] += 1
                     pending[executor.submit(_run_quietly, spec, store)] = spec
                 else:
                     bar.update()
+                    failed.add(spec)
                     _record_failure(spec, store, error)
 
 
 def _run_quietly(spec: RunSpec, store: Store) -> float:
     """In a worker: leave record and force field in the store; returns the seconds it took."""
     started = time.perf_counter()
-    force_field(spec, store, progress=False)
+    run(spec, store, progress=False)
+    force_field(spec, store, progress=False)  # of a run that was recorded elsewhere, it may be missing
     return time.perf_counter() - started
 
 

@@ -276,9 +276,22 @@ def _train(
     started_from: Mapping[str, Any] | None = None,
 ) -> ForceField:
     """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
+    identity = {
+        "stage": stage,
+        "molecule": train.molecule,
+        "level": train.level,
+        "labels": len(train),
+        "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
+        "config": asdict(config),
+        "seed": seed,
+    }
     finished = None if folder is None else folder / f"{stage}.safetensors"
     if finished is not None and finished.exists():
-        return ForceField.load(finished)
+        found = ForceField.load(finished)
+        same = all(found.provenance.get(name) == value for name, value in identity.items())
+        if not same or models.describe(found.model) != models.describe(model):
+            raise ValueError(f"{finished} is of another training (labels or settings); delete it or use another folder")
+        return found
     models.check_elements(model, train.z)
     history = training.fit(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
@@ -291,13 +304,7 @@ def _train(
         progress=f"{stage} ({len(train)} {train.level} labels)" if progress else None,
     )
     provenance = {
-        "stage": stage,
-        "molecule": train.molecule,
-        "level": train.level,
-        "labels": len(train),
-        "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
-        "config": asdict(config),
-        "seed": seed,
+        **identity,
         "valid_force_mae": history.best,
         "history": asdict(history),
         "seconds": history.seconds,

@@ -57,6 +57,8 @@ class TrainConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"TrainConfig.{name} is {getattr(self, name)}; it must be positive")
+        if self.patience < self.eval_every:
+            raise ValueError(f"patience {self.patience} is shorter than eval_every {self.eval_every}; raise it")
 
 
 class Labelled(Protocol):
@@ -151,7 +153,7 @@ def fit(
         return tuple(column[index] for column in columns)
 
     state = _State(model, config)
-    signature = _signature(train, valid, config, weight, seed)
+    signature = _signature(model, train, valid, config, weight, seed)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, signature)
     compiled = config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
@@ -308,10 +310,13 @@ class _State:
 
     def load(self, path: Path, signature: str) -> None:
         try:
-            content = torch.load(path, weights_only=True)
-        except Exception as error:  # torch raises many types for a damaged file
-            raise ValueError(f"{path} is not a readable checkpoint ({error}); delete it to start anew") from None
-        if content["signature"] != signature:
+            content = torch.load(path, map_location=self.weights.device, weights_only=True)
+            found = content["signature"]
+        except Exception as error:  # torch raises many types, with long advice, for a damaged file
+            raise ValueError(
+                f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to start anew"
+            ) from None
+        if found != signature:
             raise ValueError(f"{path} was written by another training (data or settings); delete it to start anew")
         for name in self.PLAIN:
             setattr(self, name, content[name])
@@ -347,7 +352,11 @@ def _shuffle(epoch: int, frames: int, seed: int) -> Tensor:
     return torch.randperm(frames, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
-def _signature(train: Labelled, valid: Labelled, config: TrainConfig, weight: Tensor | None, seed: int) -> str:
+def _signature(
+    model: nn.Module, train: Labelled, valid: Labelled, config: TrainConfig, weight: Tensor | None, seed: int
+) -> str:
+    """What a training is: its data, its settings and the weights that it starts from."""
+    start = [(tuple(tensor.shape), float(tensor.detach().double().norm())) for tensor in model.parameters()]
     sums = [float(data.force.abs().sum()) for data in (train, valid)]
     weights = None if weight is None else float((weight * torch.arange(1, len(weight) + 1)).sum())
-    return repr((asdict(config), len(train), len(valid), sums, weights, seed))
+    return repr((start, asdict(config), len(train), len(valid), sums, weights, seed))

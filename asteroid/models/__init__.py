@@ -47,6 +47,6 @@ def check_elements(model: nn.Module, z: Tensor) -> None:
 def describe(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
     """Name and configuration from which `build` makes this architecture again."""
     for name, (_, config_type) in MODELS.items():
-        if isinstance(model.config, config_type):
+        if isinstance(getattr(model, "config", None), config_type):
             return name, asdict(model.config)
     raise ValueError(f"{type(model).__name__} is not one of the models that asteroid.models.build makes")

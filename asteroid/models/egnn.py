@@ -100,7 +100,7 @@ class EquivariantLayer(nn.Module):
             mask = mask * envelope((squared + (1 - mask)).sqrt(), self.cutoff)
         message = message * mask
         if self.update_positions:
-            step = offset * self.position_out(silu(self.position_in(message)))
+            step = mask * offset * self.position_out(silu(self.position_in(message)))
             pos = pos + step.sum(dim=2) / max(h.shape[1] - 1, 1)
         node = torch.cat([h, message.sum(dim=2)], dim=-1)
         return h + self.node_out(silu(self.node_in(node))), pos

@@ -118,8 +118,11 @@ def load(name: str) -> Profile:
     if set(content) != known:
         odd = f"unknown settings {sorted(set(content) - known)}, missing {sorted(known - set(content))}"
         raise ValueError(f"profile {name!r}: {odd}")
-    for part in (content, content["quickstart"]):
-        part["recipes"] = {model: _recipe(model, settings) for model, settings in part["recipes"].items()}
+    try:
+        for part in (content, content["quickstart"]):
+            part["recipes"] = {model: _recipe(model, settings) for model, settings in part["recipes"].items()}
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"profile {name!r}, recipes: {error}") from None
     return Profile(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
 
 
