@@ -39,10 +39,10 @@ def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Step:
     Args:
         model: maps z and pos to energies.
         z: (atoms,) atomic numbers.
-        objective: objective(energy_of, *batch) -> scalar; batch[0] is pos (frames, atoms, 3).
+        objective: `objective(energy_of, *batch)` gives a scalar; the first of the batch is pos (frames, atoms, 3).
 
     Returns:
-        step(*batch) -> (value, gradients), the gradients in the order of `model.parameters()`.
+        A function: `step(*batch)` gives the value and the gradients in the order of `model.parameters()`.
     """
     parameters = tuple(model.parameters())
 
