@@ -22,10 +22,10 @@ venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10
 book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 minutes with the committed records)
 	$(BIN)/jupyter-book build -W -n --keep-going book/
 
-test: $(INSTALLED) ## all tests (about 3 minutes)
+test: $(INSTALLED) ## all tests (2 minutes, installation apart)
 	$(BIN)/python -m pytest -q
 
-results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or hours if deleted)
+results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 40 minutes if deleted)
 	$(BIN)/python -m asteroid.runs --profile $(PROFILE)
 
 lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
