@@ -22,6 +22,7 @@ _MODULES = (
     "forces",
     "losses",
     "models",
+    "planner",
     "plots",
     "profiles",
     "runs",

@@ -19,7 +19,7 @@ class EGNNConfig:
     elements: int = 55  # atomic numbers below this have an embedding
     energy_scale: float = 1.0  # kcal/mol in one unit of the network's output
     # Initial weights of the squared distance are uniform within ±this, 1/Å². The published network starts from 0.06,
-    # where bond stretches of 0.05 Å hardly move an activation and training spends most of its time enlarging them.
+    # where a bond's stretch of 0.05 Å hardly moves an activation; with ±3 the error falls many times faster.
     distance_init: float = 3.0
 
 

@@ -1,7 +1,7 @@
 """Profiles: how large the experiments are. The notebooks and the code are the same for all of them.
 
-`smoke` takes minutes and shows that everything runs; `laptop` takes hours on two cores and is what the book shows;
-`paper` is the published protocol and needs a GPU.
+`smoke` takes minutes and shows that everything runs; `laptop` takes most of an hour on two cores and is what the book
+shows; `paper` is the published protocol and needs a GPU.
 """
 
 from collections.abc import Mapping
