@@ -1,6 +1,7 @@
 """The one training loop; every stage and every loss goes through it."""
 
 import math
+import numbers
 import os
 import sys
 import time
@@ -20,6 +21,20 @@ from asteroid import forces, losses
 # Compiling takes a minute or two the first time and then saves a third to a half of every step.
 COMPILE_FROM_STEPS = 30_000
 
+CHECKPOINT_SECONDS = 60  # what a kill may cost
+
+_WHOLE = (numbers.Integral, lambda value: value > 0, "a whole number above 0")
+_POSITIVE = (numbers.Real, lambda value: value > 0, "a number above 0")
+_NOT_NEGATIVE = (numbers.Real, lambda value: value >= 0, "a number not below 0")
+_RANGES = {
+    **dict.fromkeys(("steps", "batch_size", "eval_every"), _WHOLE),
+    **dict.fromkeys(("learning_rate", "decay_steps", "plateau", "patience", "clip"), _POSITIVE),
+    **dict.fromkeys(("warmup", "weight_decay"), _NOT_NEGATIVE),
+    "decay_rate": (numbers.Real, lambda value: 0 < value <= 1, "a number above 0 and at most 1"),
+    "ema": (numbers.Real, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
+    "rho": (numbers.Real, lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -27,6 +42,9 @@ class TrainConfig:
 
     The learning rate at a step is `learning_rate` · min(1, step / `warmup`) · `decay_rate`^(step / `decay_steps`),
     halved each time the validation error has not improved for `plateau` steps.
+
+    Raises:
+        ValueError: lists every setting that is out of its range.
     """
 
     steps: int = 170_000  # 2000 epochs of the largest budget
@@ -45,20 +63,15 @@ class TrainConfig:
     compile: bool | None = None  # None: when the run is long enough to earn back the compile time
 
     def __post_init__(self):
-        for name in (
-            "steps",
-            "batch_size",
-            "learning_rate",
-            "decay_steps",
-            "clip",
-            "eval_every",
-            "plateau",
-            "patience",
-        ):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"TrainConfig.{name} is {getattr(self, name)}; it must be positive")
-        if self.patience < self.eval_every:
-            raise ValueError(f"patience {self.patience} is shorter than eval_every {self.eval_every}; raise it")
+        wrong = [
+            f"{name} is {value!r}, expected {expected}"
+            for name, (kind, holds, expected) in _RANGES.items()
+            if not (isinstance(value := getattr(self, name), kind) and holds(value))
+        ]
+        if not wrong and self.patience < self.eval_every:
+            wrong.append(f"patience is {self.patience}, expected at least eval_every ({self.eval_every})")
+        if wrong:
+            raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
 
 
 class Labelled(Protocol):
@@ -179,7 +192,7 @@ def fit(
                 state.evaluated(float(losses.force_mae(force, valid_force)))
                 history.seconds = time.perf_counter() - started
                 bar.set_postfix_str(f"{history.best:.3f} kcal/mol/Å")
-            if checkpoint is not None and time.perf_counter() - saved > 60:
+            if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 history.seconds = time.perf_counter() - started
                 state.save(checkpoint, signature)
                 saved = time.perf_counter()

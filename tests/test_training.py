@@ -278,21 +278,35 @@ def test_the_learning_rate_warms_up_and_decays():
     assert rates == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "learning_rate", "eval_every", "plateau", "patience", "clip"])
-@pytest.mark.parametrize("value", [0, -1, math.nan])
-def test_settings_that_must_be_positive(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}"):
-        TrainConfig(**{name: value})
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        *[(name, [1], [0, -1, math.nan, 1.5, "20"]) for name in ("steps", "batch_size", "eval_every")],
+        *[(name, [0.5], [0, -1, math.nan, None]) for name in ("learning_rate", "clip")],
+        *[(name, [10**9], [0, -1, math.nan]) for name in ("decay_steps", "plateau", "patience")],
+        *[(name, [0, 2], [-1, math.nan]) for name in ("warmup", "weight_decay")],
+        ("decay_rate", [0.01, 1], [0, -0.1, 1.1, math.nan]),
+        ("ema", [0, 0.99], [1, -0.1, math.nan]),
+        ("rho", [0, 1], [-0.1, 1.1, math.nan]),
+        ("learning_rate", [1e-3], ["1e-3"]),  # which YAML takes for a text
+    ],
+)
+def test_settings_out_of_their_range_are_refused_by_name(name, good, bad):
+    for value in good:
+        assert getattr(TrainConfig(**{name: value}), name) == value
+    for value in bad:
+        with pytest.raises(ValueError, match=f"^TrainConfig: {name} is {value!r}, expected a "):
+            TrainConfig(**{name: value})
 
 
-def test_a_patience_shorter_than_the_way_to_the_next_evaluation_is_refused_or_harmless():
-    """It would stop before the first evaluation, with nothing to keep."""
-    split = tiny.methanol()
-    try:
-        config = replace(tiny.TRAIN, steps=12, eval_every=8, patience=4)
-    except ValueError:
-        return
-    assert fit(tiny.model(), split.train, split.valid, config).best > 0
+def test_all_wrong_settings_are_listed_at_once():
+    with pytest.raises(ValueError, match="steps is 0, .*; ema is 1, .*; rho is 2, "):
+        TrainConfig(steps=0, ema=1, rho=2)
+
+
+def test_a_patience_that_would_end_before_the_first_evaluation_is_refused():
+    with pytest.raises(ValueError, match=r"patience is 4, expected at least eval_every \(8\)"):
+        replace(tiny.TRAIN, steps=12, eval_every=8, patience=4)
 
 
 def test_the_energy_shift_makes_the_mean_energy_that_of_the_labels():
