@@ -26,7 +26,7 @@ test: $(INSTALLED) ## all tests (2 minutes, installation apart)
 	$(BIN)/python -m pytest -q
 
 results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 40 minutes if deleted)
-	$(BIN)/python -m asteroid.runs --profile $(PROFILE)
+	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)
 
 lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Machine-learned force fields at a fraction of the label cost (ASTEROID, ICML 2023).
 
-`load` labels, `split` them, train with `stages`, keep and use the resulting `ForceField`; `runs` does it many times.
+`load` labels, `split` them, train with `stages`, keep and use the resulting `ForceField`; `sweep` does it many times.
 Units: kcal/mol, Å, K, fs.
 """
 
@@ -13,7 +13,7 @@ _ATTRIBUTES = {
     "ForceField": "asteroid.force_field",
     "RunSpec": "asteroid.runs",
     "Store": "asteroid.runs",
-    "sweep": "asteroid.runs",
+    "sweep": "asteroid.sweeps",
 }
 _MODULES = (
     "book",
@@ -27,6 +27,7 @@ _MODULES = (
     "profiles",
     "runs",
     "stages",
+    "sweeps",
     "training",
     "units",
     "viewer",

@@ -1,32 +1,23 @@
 """Runs: a specification in, a small record out, kept so that nothing is trained twice."""
 
-import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import platform
 import re
 import shutil
-import sys
-import threading
 import time
-import traceback
-import warnings
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm import tqdm
 
 from asteroid import datasets, stages
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
-from asteroid.training import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,47 +239,6 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> ForceFiel
     return ForceField.load(path)
 
 
-def sweep(
-    specs: Iterable[RunSpec],
-    store: Store,
-    executor: Executor | None = None,
-    progress: bool = True,
-) -> list[Record]:
-    """Make every run that the store does not have yet, and return the records of all.
-
-    Stage 1 of several runs is often the same standard training: those are made first, once. A run that fails is tried
-    twice more; then the failure is written to the store's `failures` folder, a warning names it, and the sweep goes on.
-
-    Args:
-        specs: the runs.
-        store: where records are kept.
-        executor: any concurrent.futures executor; by default a pool of processes that share the cores.
-        progress: show one bar for the sweep.
-
-    Returns:
-        The records, in the order of `specs`, without the runs that failed.
-    """
-    specs = list(specs)
-    missing = [spec for spec in dict.fromkeys(specs) if store.get(spec) is None]
-    first = {
-        spec.bias_identification: None
-        for spec in missing
-        if spec.bias_identification is not None and not store.force_field_path(spec.bias_identification).exists()
-    }
-    waves = [list(first), [spec for spec in missing if spec not in first]]
-    if missing:
-        total = sum(map(len, waves))
-        print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
-        with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
-            pool = executor or local_pool(total)
-            try:
-                _run_waves(waves, store, pool, bar)
-            finally:
-                if executor is None:  # after an interrupt, what waits is dropped; what is under way has checkpoints
-                    pool.shutdown(wait=False, cancel_futures=True)
-    return [record for spec in specs if (record := store.get(spec)) is not None]
-
-
 def table(records: Iterable[Record]) -> "pd.DataFrame":
     """A row per record: settings, errors (kcal/mol/Å, kcal/mol), training seconds, measured cost of the labels (s)."""
     import pandas as pd
@@ -306,64 +256,6 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
         }
         for record in records
     )
-
-
-def _run_waves(waves: list[list[RunSpec]], store: Store, executor: Executor, bar: tqdm) -> None:
-    failed: set[RunSpec] = set()
-    for wave in waves:
-        for spec in [spec for spec in wave if spec.bias_identification in failed]:
-            bar.update()
-            _record_failure(spec, store, RuntimeError(f"stage 1 failed: {spec.bias_identification.file_name}"))
-        wave = [spec for spec in wave if spec.bias_identification not in failed]
-        tries = dict.fromkeys(wave, 1)
-        pending: dict[Future, RunSpec] = {executor.submit(_run_quietly, spec, store): spec for spec in wave}
-        while pending:
-            for future in as_completed(list(pending)):
-                spec = pending.pop(future)
-                error = future.exception()
-                if error is None:
-                    bar.update()
-                    (store.folder / "failures" / spec.file_name).unlink(missing_ok=True)
-                    if bar.disable:
-                        print(f"{future.result():6.1f} s  {spec.file_name}", flush=True)
-                elif tries[spec] < 3 and not isinstance(error, (ValueError, TypeError, ArithmeticError)):
-                    tries[spec] += 1
-                    pending[executor.submit(_run_quietly, spec, store)] = spec
-                else:
-                    bar.update()
-                    failed.add(spec)
-                    _record_failure(spec, store, error)
-
-
-def _run_quietly(spec: RunSpec, store: Store) -> float:
-    """In a worker: leave record and force field in the store; returns the seconds it took."""
-    started = time.perf_counter()
-    run(spec, store, progress=False)
-    force_field(spec, store, progress=False)  # of a run that was recorded elsewhere, it may be missing
-    return time.perf_counter() - started
-
-
-def _record_failure(spec: RunSpec, store: Store, error: BaseException) -> None:
-    path = store.folder / "failures" / spec.file_name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = traceback.format_exception(error)
-    path.write_text(json.dumps({"spec": asdict(spec), "error": "".join(lines)}, indent=1) + "\n", encoding="utf-8")
-    warnings.warn(f"a run failed and is left out ({type(error).__name__}: {error}); see {path}", stacklevel=4)
-
-
-def local_pool(runs: int) -> ProcessPoolExecutor:
-    """Processes that divide the cores among them, so that their threads do not fight; they end with this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(cores, runs))
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(max(1, cores // workers),))
-
-
-def _start_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
-    # A pool whose parent was killed would wait for work for ever.
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _train(
@@ -432,26 +324,3 @@ def _fingerprint(spec: RunSpec) -> str:
     split = split_of(spec)
     parts = [split.train, split.valid, split.test] + ([split.inaccurate] if split.inaccurate is not None else [])
     return "-".join(part.fingerprint for part in parts)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: python -m asteroid.runs [--profile NAME] makes all missing runs of a profile."""
-    from asteroid import book, profiles
-
-    parser = argparse.ArgumentParser(prog="python -m asteroid.runs", description="Make the missing runs of a profile.")
-    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
-    options = parser.parse_args(arguments)
-    try:
-        profile = profiles.load(options.profile)
-        shown = ("standard", "inaccurate", "asteroid")  # what the book's pages ask for
-        specs = [spec for model in profile.recipes for method in shown for spec in profile.specs(method, model)]
-        specs.sort(key=lambda spec: spec.seed)  # stable: after any interruption whole sets of runs are there
-        sweep(specs, Store(book.root() / "results" / profile.name))
-    except (ValueError, OSError) as error:
-        sys.exit(f"{error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from here")
-
-
-if __name__ == "__main__":
-    main()

@@ -31,6 +31,7 @@ LAYERS = {
     "levels": {"datasets", "units"},
     "runs": {"baselines", "datasets", "force_field", "stages", "training"},
     "profiles": {"runs", "stages", "training"},
+    "sweeps": {"book", "profiles", "runs", "training"},
     "plots": {"planner"},
 }
 CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels
@@ -100,7 +101,7 @@ def test_public_names_resolve():
 def test_names_that_stay():
     assert asteroid.load is importlib.import_module("asteroid.datasets").load
     assert asteroid.split is importlib.import_module("asteroid.datasets").split
-    assert asteroid.sweep is importlib.import_module("asteroid.runs").sweep
+    assert asteroid.sweep is importlib.import_module("asteroid.sweeps").sweep
     assert callable(asteroid.ForceField) and callable(asteroid.models.build) and callable(asteroid.stages.asteroid)
 
 

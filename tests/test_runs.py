@@ -1,61 +1,26 @@
-"""Runs, their keys and records, and sweeps that lose nothing."""
+"""Runs: their keys and their records."""
 
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
+from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, runs, training
+from asteroid import datasets, runs
 from asteroid.force_field import ForceField
 from asteroid.runs import Record, RunSpec, Store
 
-SETTINGS = {"molecule": "methanol", "valid": 5, "test": 8, "recipe": tiny.RECIPE}
-STANDARD = RunSpec(method="standard", budget=6, **SETTINGS)
-ASTEROID = RunSpec(method="asteroid", budget=6, inaccurate_budget=10, **SETTINGS)
 QUICK = replace(tiny.TRAIN, steps=8)
-
-
-def sweep(specs: list[RunSpec], store: Store) -> list[Record]:
-    """In this process, so that what a test has replaced is used."""
-    with ThreadPoolExecutor(1) as executor:
-        return runs.sweep(specs, store, executor, progress=False)
-
-
-def numbers(record: Record) -> dict:
-    """What must be the same wherever and whenever a run is made."""
-    content = json.loads(json.dumps(asdict(record)))
-    for history in content["histories"].values():
-        history.pop("seconds")
-    return {
-        name: content[name] for name in ("key", "errors", "valid_force_mae", "gamma", "bias_quantiles", "histories")
-    }
 
 
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "results")
-
-
-@pytest.fixture
-def trainings(monkeypatch) -> list[str]:
-    """Levels of the labels of every training."""
-    calls, original = [], training.fit
-
-    def counted(model, train, *args, **options):
-        calls.append(train.level)
-        return original(model, train, *args, **options)
-
-    monkeypatch.setattr(training, "fit", counted)
-    return calls
 
 
 # The key
@@ -219,6 +184,14 @@ def test_a_failed_write_leaves_the_older_record(step, made, store, monkeypatch):
     assert path.read_text() == before and list(store.folder.iterdir()) == [path]
 
 
+def test_the_force_field_of_a_recorded_run_is_trained_anew_in_a_clone(made, store):
+    old = made[0].force_field_path(ASTEROID)
+    store.put(made[1])  # a clone has the records only
+    again = runs.force_field(ASTEROID, store, progress=False)
+    pos = runs.split_of(ASTEROID).test.pos
+    assert again.energy_and_force(pos)[1].equal(ForceField.load(old).energy_and_force(pos)[1])
+
+
 def test_the_table_has_a_row_for_each_record(made):
     table = runs.table([made[1], made[1]])
     expected = (
@@ -229,129 +202,3 @@ def test_the_table_has_a_row_for_each_record(made):
     assert (row["method"], row["budget"], row["inaccurate_budget"], row["model"]) == ("asteroid", 6, 10, "egnn")
     assert row["force_mae"] == made[1].errors["force_mae"]
     assert row["accurate_label_seconds"] == made[1].label_seconds["accurate"]
-
-
-# Sweeps
-
-
-def test_a_sweep_makes_what_is_missing_and_nothing_twice(store, trainings):
-    other = replace(STANDARD, budget=8)
-    first = sweep([STANDARD, STANDARD], store)
-    assert trainings == ["ccsd(t)"] and [record.spec for record in first] == [STANDARD, STANDARD]
-    records = sweep([other, STANDARD], store)
-    assert trainings == ["ccsd(t)"] * 2 and [record.spec for record in records] == [other, STANDARD]
-    sweep([other, STANDARD], store)
-    assert len(trainings) == 2
-    assert not list(store.folder.glob("work/*")) and not list(store.folder.glob("**/*.tmp"))
-
-
-def test_stage_one_is_trained_once_for_several_amounts_of_inaccurate_labels(store, trainings):
-    specs = [
-        ASTEROID,
-        replace(ASTEROID, inaccurate_budget=15),
-        replace(ASTEROID, method="asteroid-not-tuned"),
-        STANDARD,
-    ]
-    assert len(sweep(specs, store)) == 4
-    assert sorted(trainings) == sorted(["ccsd(t)"] + 2 * ["pbe", "ccsd(t)"] + ["pbe"])
-
-
-def test_a_shared_stage_one_gives_what_the_whole_chain_alone_gives(store, tmp_path):
-    shared = sweep([replace(ASTEROID, inaccurate_budget=15), ASTEROID], store)[1]
-    alone = runs.run(ASTEROID, Store(tmp_path / "alone"), progress=False)
-    assert numbers(shared) == numbers(alone)
-
-
-def test_the_force_field_of_a_recorded_run_is_trained_anew_in_a_clone(made, store):
-    old = made[0].force_field_path(ASTEROID)
-    store.put(made[1])  # a clone has the records only
-    again = runs.force_field(ASTEROID, store, progress=False)
-    pos = runs.split_of(ASTEROID).test.pos
-    assert again.energy_and_force(pos)[1].equal(ForceField.load(old).energy_and_force(pos)[1])
-
-
-def test_a_deleted_record_is_made_again_though_the_force_field_is_there(store):
-    """Also the state that a kill between the two writes leaves."""
-    (before,) = sweep([STANDARD], store)
-    (store.folder / STANDARD.file_name).unlink()
-    (again,) = sweep([STANDARD], store)
-    assert numbers(again) == numbers(before)
-
-
-def failing(monkeypatch, budget: int, error: Exception, times: int) -> list[int]:
-    """Trainings on so many accurate labels fail so many times; returns the sizes of all trainings."""
-    original, seen = training.fit, []
-
-    def fit(model, train, *args, **options):
-        seen.append(len(train))
-        if len(train) == budget and seen.count(budget) <= times:
-            raise error
-        return original(model, train, *args, **options)
-
-    monkeypatch.setattr(training, "fit", fit)
-    return seen
-
-
-def test_a_run_that_fails_twice_is_made_at_the_third_attempt(store, monkeypatch):
-    seen = failing(monkeypatch, 6, OSError("the disk was away"), times=2)
-    assert len(sweep([STANDARD], store)) == 1 and seen == [6, 6, 6]
-    assert not (store.folder / "failures").exists()
-
-
-def test_a_run_that_fails_for_good_is_written_down_and_the_others_are_made(store, monkeypatch):
-    other = replace(STANDARD, budget=8)
-    seen = failing(monkeypatch, 6, OSError("the disk was away"), times=100)
-    with pytest.warns(UserWarning, match="failed and is left out.*the disk was away"):
-        records = sweep([STANDARD, other], store)
-    assert [record.spec for record in records] == [other] and seen.count(6) == 3
-    failure = json.loads((store.folder / "failures" / STANDARD.file_name).read_text())
-    assert failure["spec"]["budget"] == 6 and "the disk was away" in failure["error"]
-
-    monkeypatch.undo()  # mended: the next sweep makes the run, and the note of the failure goes
-    assert len(sweep([STANDARD, other], store)) == 2
-    assert not list((store.folder / "failures").iterdir())
-
-
-@pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
-def test_runs_whose_stage_one_failed_do_not_each_train_it_again(store, monkeypatch):
-    seen = failing(monkeypatch, 6, training.TrainingDiverged("NaN"), times=100)
-    assert sweep([ASTEROID, replace(ASTEROID, inaccurate_budget=15)], store) == []
-    assert len(seen) <= 3
-
-
-def test_a_run_that_cannot_be_is_refused_before_anything_is_trained(store, trainings):
-    with pytest.raises(ValueError, match="budget"):
-        sweep([STANDARD, replace(STANDARD, budget=100_000)], store)
-    assert trainings == []
-
-
-SWEEP = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import test_runs
-from asteroid import runs
-if __name__ == "__main__":
-    print(len(runs.sweep(test_runs.MANY, runs.Store(sys.argv[2]), progress=False)), flush=True)
-"""
-LONGER = replace(tiny.RECIPE, accurate=replace(tiny.TRAIN, steps=60))
-MANY = [replace(ASTEROID, recipe=LONGER), *[replace(STANDARD, seed=seed, recipe=LONGER) for seed in range(1, 6)]]
-
-
-def test_a_sweep_that_was_killed_goes_on_with_the_same_numbers(store, tmp_path):
-    """Some runs by processes, killed in the middle, and the others by a thread, against all by a thread."""
-    program = tmp_path / "program.py"
-    program.write_text(SWEEP)
-    command = [sys.executable, str(program), str(Path(__file__).parent), str(store.folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not list(store.folder.glob("*.json")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        output = process.stdout.read()  # ends when the last worker has gone too
-    done = {path.name: path.read_text() for path in store.folder.glob("*.json")}
-    assert process.returncode == -signal.SIGKILL and 0 < len(done) < 1 + len(MANY), output
-    records = sweep(MANY, store)
-    assert done == {name: (store.folder / name).read_text() for name in done}  # nothing finished was made again
-    expected = sweep(MANY, Store(tmp_path / "thread"))
-    assert [numbers(record) for record in records] == [numbers(record) for record in expected]
-    assert len(records) == len(MANY) and not list(store.folder.glob("work/*"))

@@ -1,4 +1,4 @@
-"""Small models, recipes and label sets that several test files share."""
+"""Small models, recipes, runs and label sets that several test files share."""
 
 from dataclasses import dataclass, replace
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from asteroid import datasets, models
+from asteroid.runs import RunSpec
 from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
 
@@ -21,6 +22,9 @@ RECIPE = Recipe(
     fine_tuning=replace(TRAIN, learning_rate=0.002),
     gammas=(1.0,),
 )
+_HELD_FIXED = {"molecule": "methanol", "valid": 5, "test": 8, "recipe": RECIPE}
+STANDARD = RunSpec(method="standard", budget=6, **_HELD_FIXED)
+ASTEROID = RunSpec(method="asteroid", budget=6, inaccurate_budget=10, **_HELD_FIXED)
 
 
 @dataclass

@@ -1,0 +1,208 @@
+"""Many runs: what the store does not have is made by processes or a cluster, and no failure costs more than one run."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+
+import torch
+from tqdm import tqdm
+
+from asteroid import book, profiles
+from asteroid.runs import Record, RunSpec, Store, force_field, run
+from asteroid.training import progress_bar
+
+ATTEMPTS = 3  # at a run
+LASTING = (ValueError, TypeError, ArithmeticError)  # errors that every further attempt would meet again
+NEW_POOLS = 3  # in a row, without a run that ended
+
+
+def sweep(
+    specs: Iterable[RunSpec],
+    store: Store,
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> list[Record]:
+    """Make every run that the store does not have yet, and return the records of all.
+
+    Stage 1 of several runs is often the same standard training: those are made first, once. A run that fails is tried
+    twice more, but not after a ValueError, TypeError or ArithmeticError (wrong settings or labels, a training that
+    diverged), which would come again. Then the failure is written to the store's `failures` folder, a warning names
+    it, and the sweep goes on. Where a process of the default pool is killed, a warning says so and a new pool goes on
+    from the checkpoints.
+
+    Args:
+        specs: the runs.
+        store: where records are kept.
+        executor: any concurrent.futures executor; by default a pool of processes that share the cores.
+        progress: say what is to do and show a bar, or print a line for each run where there is no terminal; False
+            prints nothing.
+
+    Returns:
+        The records, in the order of `specs`, without the runs that failed.
+
+    Raises:
+        ValueError: if the labels do not suffice for a run, or a record is damaged; before anything is trained.
+        RuntimeError: if processes of the default pool were killed again and again without a run that ended.
+        BrokenExecutor: if the given executor has broken.
+    """
+    specs = list(specs)
+    total = sum(map(len, _waves(specs, store)))
+    if total:
+        if progress:
+            recorded = sum(store.get(spec) is not None for spec in specs)
+            print(f"{recorded} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
+        with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
+            course = _Course(specs, store, bar, lines=progress and bar.disable)
+            if executor is None:
+                course.run_in_processes()
+            else:
+                course.run(executor)
+    return [record for spec in specs if (record := store.get(spec)) is not None]
+
+
+def local_pool(runs: int) -> ProcessPoolExecutor:
+    """Processes that divide the cores among them, so that their threads do not fight; they end with this process."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(cores, runs))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(max(1, cores // workers),))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line: python -m asteroid.sweeps [--profile NAME] makes all missing runs of a profile.
+
+    It exits with 1 where a run failed.
+    """
+    about = "Make the missing runs of a profile."
+    parser = argparse.ArgumentParser(prog="python -m asteroid.sweeps", description=about)
+    parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
+    options = parser.parse_args(arguments)
+    try:
+        profile = profiles.load(options.profile)
+        shown = ("standard", "inaccurate", "asteroid")  # what the book's pages ask for
+        specs = [spec for model in profile.recipes for method in shown for spec in profile.specs(method, model)]
+        specs.sort(key=lambda spec: spec.seed)  # stable: after any interruption whole sets of runs are there
+        store = Store(book.root() / "results" / profile.name)
+        failed = len(specs) - len(sweep(specs, store))
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"{error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from here")
+    if failed:
+        sys.exit(
+            f"{failed} of {len(specs)} runs failed, see {store.folder / 'failures'}; the same command retries them"
+        )
+
+
+class _Course:
+    """A sweep under way: the runs that failed, and what there is to see of it."""
+
+    def __init__(self, specs: list[RunSpec], store: Store, bar: tqdm, lines: bool):
+        self.specs, self.store, self.bar, self.lines = specs, store, bar, lines
+        self.failed: set[str] = set()  # keys
+
+    def run_in_processes(self) -> None:
+        """Make what is missing in a pool of our own, and in a new one whenever a process of it was killed."""
+        deaths, left = 0, self._left()
+        while left:
+            pool = local_pool(left)
+            try:
+                self.run(pool)
+            except BrokenExecutor as error:
+                pool.shutdown()  # until its processes have gone, so that no run is made by two
+                before, left = left, self._left()
+                deaths = deaths + 1 if left == before else 1
+                if deaths > NEW_POOLS:
+                    raise RuntimeError(
+                        f"processes of the sweep were killed {deaths} times in a row without a run that ended, most "
+                        "often for want of memory: close other programs, or pass an executor with fewer workers. "
+                        "The same sweep goes on from the checkpoints."
+                    ) from error
+                self.bar.update(self.bar.total - left - self.bar.n)
+                warnings.warn("a process of the sweep was killed; new ones go on with what is missing", stacklevel=3)
+            else:
+                left = 0
+            finally:
+                # After an interrupt, what waits is dropped; what is under way has checkpoints.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def run(self, executor: Executor) -> None:
+        """Make what is missing, and note what fails."""
+        for wave in _waves(self.specs, self.store, self.failed):
+            pending: dict[Future, RunSpec] = {}
+            for spec in wave:
+                stage_one = spec.bias_identification
+                if stage_one is not None and stage_one.key in self.failed:
+                    self._note_failure(spec, RuntimeError(f"stage 1 failed: {stage_one.file_name}"))
+                else:
+                    pending[executor.submit(_run_quietly, spec, self.store)] = spec
+            attempts = Counter(pending.values())
+            while pending:
+                for future in as_completed(list(pending)):
+                    spec, error = pending.pop(future), future.exception()
+                    if isinstance(error, BrokenExecutor):
+                        raise error
+                    if error is None:
+                        self._note_success(spec, future.result())
+                    elif attempts[spec] < ATTEMPTS and not isinstance(error, LASTING):
+                        attempts[spec] += 1
+                        pending[executor.submit(_run_quietly, spec, self.store)] = spec
+                    else:
+                        self._note_failure(spec, error)
+
+    def _left(self) -> int:
+        return sum(map(len, _waves(self.specs, self.store, self.failed)))
+
+    def _note_success(self, spec: RunSpec, seconds: float) -> None:
+        self.bar.update()
+        (self.store.folder / "failures" / spec.file_name).unlink(missing_ok=True)
+        if self.lines:
+            print(f"{seconds:6.1f} s  {spec.file_name}", flush=True)
+
+    def _note_failure(self, spec: RunSpec, error: BaseException) -> None:
+        self.bar.update()
+        self.failed.add(spec.key)
+        path = self.store.folder / "failures" / spec.file_name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        note = {"spec": asdict(spec), "error": "".join(traceback.format_exception(error))}
+        path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        warnings.warn(f"a run failed and is left out ({type(error).__name__}: {error}); see {path}", stacklevel=4)
+
+
+def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> list[list[RunSpec]]:
+    """What is to be trained: stage 1 of several runs, and then the runs, each key once and none that has failed."""
+    missing = {spec.key: spec for spec in specs if store.get(spec) is None and spec.key not in failed}
+    stages_one = {one.key: one for spec in missing.values() if (one := spec.bias_identification) is not None}
+    first = {
+        key: one for key, one in stages_one.items() if not store.force_field_path(one).exists() and key not in failed
+    }
+    return [list(first.values()), [spec for key, spec in missing.items() if key not in first]]
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
+    # A pool whose parent was killed would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _run_quietly(spec: RunSpec, store: Store) -> float:
+    """In a worker: leave record and force field in the store; returns the seconds it took."""
+    started = time.perf_counter()
+    run(spec, store, progress=False)
+    force_field(spec, store, progress=False)  # of a run that was recorded elsewhere, it may be missing
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

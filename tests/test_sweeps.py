@@ -1,0 +1,289 @@
+"""Sweeps: everything is made, nothing twice, and nothing is lost."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+from tiny import ASTEROID, STANDARD
+
+from asteroid import runs, sweeps, training
+from asteroid.runs import Record, RunSpec, Store
+
+
+def sweep(specs: list[RunSpec], store: Store) -> list[Record]:
+    """In this process, so that what a test has replaced is used."""
+    with ThreadPoolExecutor(1) as executor:
+        return sweeps.sweep(specs, store, executor, progress=False)
+
+
+def numbers(record: Record) -> dict:
+    """What must be the same wherever and whenever a run is made."""
+    content = json.loads(json.dumps(asdict(record)))
+    for history in content["histories"].values():
+        history.pop("seconds")
+    return {
+        name: content[name] for name in ("key", "errors", "valid_force_mae", "gamma", "bias_quantiles", "histories")
+    }
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[str]:
+    """Levels of the labels of every training."""
+    calls, original = [], training.fit
+
+    def counted(model, train, *args, **options):
+        calls.append(train.level)
+        return original(model, train, *args, **options)
+
+    monkeypatch.setattr(training, "fit", counted)
+    return calls
+
+
+def test_a_sweep_makes_what_is_missing_and_nothing_twice(store, trainings):
+    other = replace(STANDARD, budget=8)
+    first = sweep([STANDARD, STANDARD], store)
+    assert trainings == ["ccsd(t)"] and [record.spec for record in first] == [STANDARD, STANDARD]
+    records = sweep([other, STANDARD], store)
+    assert trainings == ["ccsd(t)"] * 2 and [record.spec for record in records] == [other, STANDARD]
+    sweep([other, STANDARD], store)
+    assert len(trainings) == 2
+    assert not list(store.folder.glob("work/*")) and not list(store.folder.glob("**/*.tmp"))
+
+
+def test_stage_one_is_trained_once_for_several_amounts_of_inaccurate_labels(store, trainings):
+    specs = [
+        ASTEROID,
+        replace(ASTEROID, inaccurate_budget=15),
+        replace(ASTEROID, method="asteroid-not-tuned"),
+        STANDARD,
+    ]
+    assert len(sweep(specs, store)) == 4
+    assert sorted(trainings) == sorted(["ccsd(t)"] + 2 * ["pbe", "ccsd(t)"] + ["pbe"])
+
+
+def test_a_shared_stage_one_gives_what_the_whole_chain_alone_gives(store, tmp_path):
+    shared = sweep([replace(ASTEROID, inaccurate_budget=15), ASTEROID], store)[1]
+    alone = runs.run(ASTEROID, Store(tmp_path / "alone"), progress=False)
+    assert numbers(shared) == numbers(alone)
+
+
+def test_a_deleted_record_is_made_again_though_the_force_field_is_there(store):
+    """Also the state that a kill between the two writes leaves."""
+    (before,) = sweep([STANDARD], store)
+    (store.folder / STANDARD.file_name).unlink()
+    (again,) = sweep([STANDARD], store)
+    assert numbers(again) == numbers(before)
+
+
+def failing(monkeypatch, budget: int, error: Exception, times: int) -> list[int]:
+    """Trainings on so many accurate labels fail so many times; returns the sizes of all trainings."""
+    original, seen = training.fit, []
+
+    def fit(model, train, *args, **options):
+        seen.append(len(train))
+        if len(train) == budget and seen.count(budget) <= times:
+            raise error
+        return original(model, train, *args, **options)
+
+    monkeypatch.setattr(training, "fit", fit)
+    return seen
+
+
+def test_a_run_that_fails_twice_is_made_at_the_third_attempt(store, monkeypatch):
+    seen = failing(monkeypatch, 6, OSError("the disk was away"), times=2)
+    assert len(sweep([STANDARD], store)) == 1 and seen == [6, 6, 6]
+    assert not (store.folder / "failures").exists()
+
+
+def test_a_run_that_fails_for_good_is_written_down_and_the_others_are_made(store, monkeypatch):
+    other = replace(STANDARD, budget=8)
+    seen = failing(monkeypatch, 6, OSError("the disk was away"), times=100)
+    with pytest.warns(UserWarning, match="failed and is left out.*the disk was away"):
+        records = sweep([STANDARD, other], store)
+    assert [record.spec for record in records] == [other] and seen.count(6) == 3
+    failure = json.loads((store.folder / "failures" / STANDARD.file_name).read_text())
+    assert failure["spec"]["budget"] == 6 and "the disk was away" in failure["error"]
+
+    monkeypatch.undo()  # mended: the next sweep makes the run, and the note of the failure goes
+    assert len(sweep([STANDARD, other], store)) == 2
+    assert not list((store.folder / "failures").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
+def test_runs_whose_stage_one_failed_do_not_each_train_it_again(store, monkeypatch):
+    seen = failing(monkeypatch, 6, training.TrainingDiverged("NaN"), times=100)
+    assert sweep([ASTEROID, replace(ASTEROID, inaccurate_budget=15)], store) == []
+    assert len(seen) <= 3
+
+
+def test_a_run_that_cannot_be_is_refused_before_anything_is_trained(store, trainings):
+    with pytest.raises(ValueError, match="budget"):
+        sweep([STANDARD, replace(STANDARD, budget=100_000)], store)
+    assert trainings == []
+
+
+SWEEP = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_sweeps
+from asteroid import runs, sweeps
+if __name__ == "__main__":
+    print(len(sweeps.sweep(test_sweeps.MANY, runs.Store(sys.argv[2]), progress=False)), flush=True)
+"""
+LONGER = replace(tiny.RECIPE, accurate=replace(tiny.TRAIN, steps=60))
+MANY = [replace(ASTEROID, recipe=LONGER), *[replace(STANDARD, seed=seed, recipe=LONGER) for seed in range(1, 6)]]
+
+
+def test_a_sweep_that_was_killed_goes_on_with_the_same_numbers(store, tmp_path):
+    """Some runs by processes, killed in the middle, and the others by a thread, against all by a thread."""
+    program = tmp_path / "program.py"
+    program.write_text(SWEEP)
+    command = [sys.executable, str(program), str(Path(__file__).parent), str(store.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(store.folder.glob("*.json")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        output = process.stdout.read()  # ends when the last worker has gone too
+    done = {path.name: path.read_text() for path in store.folder.glob("*.json")}
+    assert process.returncode == -signal.SIGKILL and 0 < len(done) < 1 + len(MANY), output
+    records = sweep(MANY, store)
+    assert done == {name: (store.folder / name).read_text() for name in done}  # nothing finished was made again
+    expected = sweep(MANY, Store(tmp_path / "thread"))
+    assert [numbers(record) for record in records] == [numbers(record) for record in expected]
+    assert len(records) == len(MANY) and not list(store.folder.glob("work/*"))
+
+
+def test_without_progress_a_sweep_prints_nothing(store, capsys):
+    sweep([STANDARD], store)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_terminal_a_sweep_prints_a_line_for_each_run(store, capsys):
+    with ThreadPoolExecutor(1) as executor:
+        sweeps.sweep([STANDARD, replace(STANDARD, budget=8)], store, executor)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "0 of 2 runs are recorded; 2 trainings to do" and len(lines) == 2
+    assert STANDARD.file_name in lines[0]
+
+
+class Broken(Executor):
+    """Makes so many runs, and loses what is submitted then."""
+
+    def __init__(self, makes: int = 0):
+        self.makes = makes
+
+    def submit(self, function, *args) -> Future:
+        future = Future()
+        if self.makes > 0:
+            future.set_result(function(*args))
+        else:
+            future.set_exception(BrokenExecutor("the workers are gone"))
+        self.makes -= 1
+        return future
+
+
+def test_a_given_executor_that_breaks_is_the_callers_to_mend(store):
+    with pytest.raises(BrokenExecutor, match="the workers are gone"):
+        sweeps.sweep([STANDARD], store, Broken(), progress=False)
+
+
+@pytest.mark.filterwarnings("ignore:a process of the sweep was killed:UserWarning")
+@pytest.mark.parametrize("makes", [[0, 0, 0, 0], [0, 0, 1, 0, 0, 0]])
+def test_a_pool_that_breaks_again_and_again_ends_the_sweep(makes, store, monkeypatch):
+    """After three new pools in a row; a run that one of them finished starts the count anew."""
+    pools = [Broken(number) for number in makes]
+    monkeypatch.setattr(sweeps, "local_pool", lambda runs: pools.pop(0))
+    with pytest.raises(RuntimeError, match="killed 4 times in a row.*memory.*fewer workers"):
+        sweeps.sweep([STANDARD, replace(STANDARD, budget=8)], store, progress=False)
+    assert not pools and len(list(store.folder.glob("*.json"))) == sum(makes)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import test_sweeps
+from asteroid import forces, runs, sweeps, training
+
+training.CHECKPOINT_SECONDS = 0
+original, mark = forces.training_step, Path(sys.argv[3])
+
+def training_step(*args):
+    step, taken = original(*args), []
+    def lethal(*batch):
+        taken.append(batch)
+        if len(taken) == 30 and len(list(Path(sys.argv[2]).glob("*.json"))) >= 2 and not mark.exists():
+            mark.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*batch)
+    return lethal
+
+forces.training_step = training_step
+if __name__ == "__main__":
+    sweeps.sweep(test_sweeps.MANY, runs.Store(sys.argv[2]), progress=False)
+"""
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_a_new_pool(store, tmp_path):
+    """Killed halfway through a training, after two runs: all are there at the end, with the numbers of one thread."""
+    program, mark = tmp_path / "program.py", tmp_path / "killed"
+    program.write_text(KILLED)
+    command = [sys.executable, str(program), str(Path(__file__).parent), str(store.folder), str(mark)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert mark.exists() and done.stderr.count("a process of the sweep was killed") == 1
+    records = [store.get(spec) for spec in MANY]
+    expected = sweep(MANY, Store(tmp_path / "thread"))
+    assert [numbers(record) for record in records] == [numbers(record) for record in expected]
+    assert not list(store.folder.glob("work/*")) and not list(store.folder.glob("**/*.tmp"))
+
+
+# The command line
+
+
+@pytest.fixture
+def smoke(tmp_path, monkeypatch) -> Store:
+    """Where the command line finds the profile smoke, cut down to two tiny runs of this process."""
+    profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE})
+    specs = {"standard": [STANDARD], "inaccurate": [], "asteroid": [ASTEROID]}
+    profile.specs = lambda method, model: specs[method]
+    monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
+    monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
+    monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
+    return Store(tmp_path / "results" / "smoke")
+
+
+def test_the_command_line_makes_the_runs_of_a_profile(smoke):
+    sweeps.main(["--profile", "smoke"])
+    assert smoke.get(STANDARD) is not None and smoke.get(ASTEROID) is not None
+
+
+@pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
+def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, monkeypatch, capsys):
+    failing(monkeypatch, 10, training.TrainingDiverged("NaN"), times=100)
+    with pytest.raises(SystemExit) as stop:
+        sweeps.main(["--profile", "smoke"])
+    assert re.match("1 of 2 runs failed, see .*failures", stop.value.code)  # which Python prints, and exits with 1
+    assert smoke.get(STANDARD) is not None
+
+
+def test_the_command_line_refuses_an_unknown_profile_in_one_line():
+    command = [sys.executable, "-m", "asteroid.sweeps", "--profile", "desktop"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == "unknown profile 'desktop'; known: laptop, paper, smoke\n"
