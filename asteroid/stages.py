@@ -42,6 +42,9 @@ class Recipe:
     def __post_init__(self):
         # Hashable, so that a run can be a key of a dictionary.
         object.__setattr__(self, "model_config", tuple(sorted(dict(self.model_config).items())))
+        object.__setattr__(self, "gammas", tuple(self.gammas))
+        if not self.gammas or not all(gamma > 0 for gamma in self.gammas):
+            raise ValueError(f"gammas are {self.gammas}; expected one or more positive numbers")
 
 
 def standard(
@@ -66,7 +69,7 @@ def standard(
     Returns:
         The force field.
     """
-    return _train_from_scratch("standard", train, valid, recipe, recipe.accurate, None, seed, folder, progress)
+    return _train_from_scratch("standard", train, valid, recipe, recipe.accurate, seed, folder, progress)
 
 
 def identify_bias(
@@ -124,14 +127,16 @@ def train_on_inaccurate(
         recipe, seed, folder, progress: see `standard`.
 
     Returns:
-        θ_I, which reproduces the inaccurate level.
+        θ_I, which reproduces the inaccurate level; its `bias` the one that weighted its training.
 
     Source:
         Bukharin et al. 2023, section 3.2.
     """
-    weight = None if bias is None else losses.bias_weights(bias, gamma * float(bias.median()))
-    name = "inaccurate" if weight is None or math.isinf(gamma) else f"inaccurate-gamma{gamma:g}"
-    return _train_from_scratch(name, inaccurate, valid, recipe, recipe.inaccurate, weight, seed, folder, progress)
+    if bias is None or gamma == math.inf:
+        bias = gamma = None
+    name = "inaccurate" if bias is None else f"inaccurate-gamma{gamma:g}"
+    about = (name, inaccurate, valid, recipe, recipe.inaccurate, seed, folder, progress)
+    return _train_from_scratch(*about, bias, gamma)
 
 
 def fine_tune(
@@ -160,7 +165,7 @@ def fine_tune(
     model = copy.deepcopy(theta_i.model)
     started_from = dict(theta_i.provenance)
     stage = f"{started_from.get('stage', 'given')}-tuned"
-    return _train(stage, model, train, valid, recipe.fine_tuning, None, seed, folder, progress, started_from)
+    return _train(stage, model, train, valid, recipe.fine_tuning, seed, folder, progress, started_from=started_from)
 
 
 def asteroid(
@@ -231,7 +236,12 @@ def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
     Returns:
         force_mae: over all components, kcal/mol/Å, the number that the paper reports; force_rmse; energy_mae,
         kcal/mol; force_mae_std_error: of the mean over frames.
+
+    Raises:
+        ValueError: if there are fewer than two frames.
     """
+    if len(test) < 2:
+        raise ValueError(f"the test set has {len(test)} frame; an error of the mean needs 2 or more, so raise `test`")
     energy, force = force_field.energy_and_force(test.pos)
     error = force.double().cpu() - test.force
     by_frame = error.abs().mean(dim=(1, 2))
@@ -252,15 +262,16 @@ def _train_from_scratch(
     valid: LabelledSet,
     recipe: Recipe,
     config: TrainConfig,
-    weight: Tensor | None,
     seed: int,
     folder: Path | None,
     progress: bool,
+    bias: Tensor | None = None,
+    gamma: float | None = None,
 ) -> ForceField:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.build(recipe.model, **dict(recipe.model_config))
-    return _train(stage, model, train, valid, config, weight, seed, folder, progress)
+    return _train(stage, model, train, valid, config, seed, folder, progress, bias, gamma)
 
 
 def _train(
@@ -269,10 +280,11 @@ def _train(
     train: LabelledSet,
     valid: LabelledSet,
     config: TrainConfig,
-    weight: Tensor | None,
     seed: int,
     folder: Path | None,
     progress: bool,
+    bias: Tensor | None = None,
+    gamma: float | None = None,
     started_from: Mapping[str, Any] | None = None,
 ) -> ForceField:
     """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
@@ -284,13 +296,21 @@ def _train(
         "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
         "config": asdict(config),
         "seed": seed,
+        "start": training.fingerprint(model),
+        "gamma": gamma,
     }
-    finished = None if folder is None else folder / f"{stage}.safetensors"
+    finished = checkpoint = None
+    if folder is not None:
+        finished, checkpoint = folder / f"{stage}.safetensors", folder / f"{stage}.checkpoint"
     if finished is not None and finished.exists():
         found = ForceField.load(finished)
         same = all(found.provenance.get(name) == value for name, value in identity.items())
-        if not same or models.describe(found.model) != models.describe(model):
-            raise ValueError(f"{finished} is of another training (labels or settings); delete it or use another folder")
+        same = same and models.describe(found.model) == models.describe(model) and training.agree(found.bias, bias)
+        if not same:
+            raise ValueError(
+                f"{finished} is of another training (labels, settings, bias or starting weights); delete it or use "
+                "another folder"
+            )
         return found
     models.check_elements(model, train.z)
     history = training.fit(
@@ -298,9 +318,9 @@ def _train(
         train,
         valid,
         config,
-        weight=weight,
+        weight=None if bias is None else losses.bias_weights(bias, gamma * float(bias.median())),
         seed=seed,
-        checkpoint=None if folder is None else folder / f"{stage}.checkpoint",
+        checkpoint=checkpoint,
         progress=f"{stage} ({len(train)} {train.level} labels)" if progress else None,
     )
     provenance = {
@@ -311,9 +331,10 @@ def _train(
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "started_from": started_from,
     }
-    force_field = ForceField(model, train.z, training.energy_shift(model, train), train.level, provenance)
+    force_field = ForceField(model, train.z, training.energy_shift(model, train), train.level, provenance, bias)
     if finished is not None:
         force_field.save(finished)
+        checkpoint.unlink(missing_ok=True)
     return force_field
 
 

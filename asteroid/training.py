@@ -1,5 +1,6 @@
 """The one training loop; every stage and every loss goes through it."""
 
+import hashlib
 import math
 import numbers
 import os
@@ -143,7 +144,7 @@ def fit(
         weight: (frames,) weight of each training frame in the loss (Eq. 2), or None.
         seed: of the shuffles.
         checkpoint: file that is written once a minute and from which an interrupted training goes on, with the same
-            numbers as one that was not interrupted; removed at the end.
+            numbers as one that was not interrupted; the caller removes it when the result is safe.
         progress: label of a progress bar, or None for silence.
 
     Returns:
@@ -166,9 +167,9 @@ def fit(
         return tuple(column[index] for column in columns)
 
     state = _State(model, config)
-    signature = _signature(model, train, valid, config, weight, seed)
+    signature = _signature(model, train, valid, config, seed)
     if checkpoint is not None and checkpoint.exists():
-        state.load(checkpoint, signature)
+        state.load(checkpoint, signature, weight)
     compiled = config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
     objective = SupervisedObjective(config.rho)
     if compiled:
@@ -194,12 +195,10 @@ def fit(
                 bar.set_postfix_str(f"{history.best:.3f} kcal/mol/Å")
             if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 history.seconds = time.perf_counter() - started
-                state.save(checkpoint, signature)
+                state.save(checkpoint, signature, weight)
                 saved = time.perf_counter()
 
     state.weights.copy_(state.best)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     return history
 
 
@@ -226,6 +225,18 @@ def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = 256) -> 
     parts = [forces.energy_and_force(partial(model, z), part) for part in pos.split(batch_size)]
     energies, force = zip(*parts, strict=True)
     return torch.cat(energies), torch.cat(force)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hexadecimal digits that name the weights of a model: SHA-256 of its parameters and buffers."""
+    return _digest(*model.state_dict().values())
+
+
+def agree(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether two biases or weights of frames are the same, but for the digits in which devices and threads differ."""
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and torch.allclose(a.cpu(), b.cpu(), rtol=1e-3, atol=1e-3)
 
 
 def progress_bar(label: str | None, **settings: Any) -> tqdm:
@@ -305,10 +316,11 @@ class _State:
         history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
         self.sum, self.count = 0.0, 0
 
-    def save(self, path: Path, signature: str) -> None:
+    def save(self, path: Path, signature: str, frame_weight: Tensor | None) -> None:
         content: dict[str, Any] = {name: getattr(self, name) for name in self.TENSORS + self.PLAIN}
         content |= {
             "signature": signature,
+            "frame_weight": frame_weight,
             "optimizer": self.optimizer.state_dict(),
             "history": asdict(self.history),
         }
@@ -321,15 +333,15 @@ class _State:
             temporary.unlink(missing_ok=True)
             raise OSError(f"could not write the checkpoint {path}: {error}") from None
 
-    def load(self, path: Path, signature: str) -> None:
+    def load(self, path: Path, signature: str, frame_weight: Tensor | None) -> None:
         try:
             content = torch.load(path, map_location=self.weights.device, weights_only=True)
-            found = content["signature"]
+            same = content["signature"] == signature and agree(content["frame_weight"], frame_weight)
         except Exception as error:  # torch raises many types, with long advice, for a damaged file
             raise ValueError(
                 f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to start anew"
             ) from None
-        if found != signature:
+        if not same:
             raise ValueError(f"{path} was written by another training (data or settings); delete it to start anew")
         for name in self.PLAIN:
             setattr(self, name, content[name])
@@ -365,11 +377,15 @@ def _shuffle(epoch: int, frames: int, seed: int) -> Tensor:
     return torch.randperm(frames, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
-def _signature(
-    model: nn.Module, train: Labelled, valid: Labelled, config: TrainConfig, weight: Tensor | None, seed: int
-) -> str:
+def _signature(model: nn.Module, train: Labelled, valid: Labelled, config: TrainConfig, seed: int) -> str:
     """What a training is: its data, its settings and the weights that it starts from."""
-    start = [(tuple(tensor.shape), float(tensor.detach().double().norm())) for tensor in model.parameters()]
-    sums = [float(data.force.abs().sum()) for data in (train, valid)]
-    weights = None if weight is None else float((weight * torch.arange(1, len(weight) + 1)).sum())
-    return repr((start, asdict(config), len(train), len(valid), sums, weights, seed))
+    data = _digest(train.z, train.pos, train.energy, train.force, valid.pos, valid.force)
+    return repr((fingerprint(model), data, asdict(config), seed))
+
+
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

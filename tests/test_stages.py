@@ -7,7 +7,8 @@ import pytest
 import tiny
 import torch
 
-from asteroid import losses, stages, training
+from asteroid import forces, losses, stages, training
+from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
 
 QUIET = {"progress": False}
@@ -152,6 +153,20 @@ def test_only_the_stage_that_is_missing_is_trained(split, trainings, tmp_path):
     assert [call["config"] for call in trainings] == [tiny.RECIPE.fine_tuning]
 
 
+def test_a_kill_before_the_finished_stage_is_written_costs_no_training(split, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ForceField, "save", killed)
+        stages.standard(split.train, split.valid, tiny.RECIPE, folder=tmp_path, **QUIET)
+    monkeypatch.setattr(forces, "training_step", lambda *args: killed)  # not one step more is needed
+    stages.standard(split.train, split.valid, tiny.RECIPE, folder=tmp_path, **QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["standard.safetensors"]
+
+
 @pytest.mark.parametrize("other", ["seed", "labels", "settings", "model"])
 def test_a_finished_stage_of_another_training_is_not_taken_for_this_one(other, split, trainings, tmp_path):
     """A folder used twice either gives the training that was asked for or is refused, never the old one."""
@@ -168,6 +183,28 @@ def test_a_finished_stage_of_another_training_is_not_taken_for_this_one(other, s
         assert str(tmp_path) in str(error)
     else:
         assert len(trainings) == 2
+
+
+def test_a_finished_stage_two_is_read_back_for_its_own_bias_only(split, trainings, tmp_path):
+    arguments = (1.0, tiny.RECIPE)
+    bias = torch.linspace(0.5, 3.0, 30, dtype=torch.float64)
+    first = stages.train_on_inaccurate(split.inaccurate, split.valid, bias, *arguments, folder=tmp_path, **QUIET)
+    last_digits = bias * (1 + 1e-6 * torch.randn(30, generator=torch.Generator().manual_seed(0)))
+    for given in (bias, last_digits):  # another number of threads or a GPU may give those
+        again = stages.train_on_inaccurate(split.inaccurate, split.valid, given, *arguments, folder=tmp_path, **QUIET)
+        assert len(trainings) == 1 and torch.equal(again.bias, first.bias)
+    with pytest.raises(ValueError, match="inaccurate-gamma1.*another training.*bias"):
+        stages.train_on_inaccurate(split.inaccurate, split.valid, bias.flip(0), *arguments, folder=tmp_path, **QUIET)
+
+
+def test_a_finished_stage_three_is_read_back_for_its_own_start_only(split, theta_a, trainings, tmp_path):
+    tune = {"folder": tmp_path, **QUIET}
+    stages.fine_tune(theta_a, split.train, split.valid, tiny.RECIPE, **tune)
+    stages.fine_tune(theta_a, split.train, split.valid, tiny.RECIPE, **tune)
+    assert len(trainings) == 1
+    other = replace(theta_a, model=tiny.model(seed=9))
+    with pytest.raises(ValueError, match="standard-tuned.*another training.*starting weights"):
+        stages.fine_tune(other, split.train, split.valid, tiny.RECIPE, **tune)
 
 
 def test_frames_with_spoilt_labels_have_the_largest_bias(split):
@@ -193,9 +230,20 @@ def test_test_errors_by_hand(split, theta_a):
     assert errors["force_mae_std_error"] == pytest.approx(0, abs=1e-6)
 
 
+def test_one_test_frame_has_no_error_of_the_mean(split, theta_a):
+    with pytest.raises(ValueError, match="1 frame.*2 or more"):
+        stages.test_errors(theta_a, split.test[:1])
+
+
+@pytest.mark.parametrize("gammas", [(), (1.0, 0.0), (-1.0,), (math.nan,)])
+def test_a_gamma_that_is_not_positive_is_refused_before_any_training(gammas):
+    with pytest.raises(ValueError, match="gammas are .*positive"):
+        Recipe(gammas=gammas)
+
+
 def test_a_recipe_is_hashable_and_knows_no_order_of_settings():
     reversed_config = dict(reversed(list(tiny.MODEL.items())))
-    again = Recipe(**{**vars(tiny.RECIPE), "model_config": reversed_config})
+    again = Recipe(**{**vars(tiny.RECIPE), "model_config": reversed_config, "gammas": list(tiny.RECIPE.gammas)})
     assert again == tiny.RECIPE and hash(again) == hash(tiny.RECIPE)
 
 
