@@ -63,6 +63,9 @@ class RunSpec:
         valid, test: accurate frames held out.
         seed: of split, initial weights and shuffles.
         recipe: model and training settings.
+
+    Raises:
+        ValueError: for an unknown method, or numbers that no run can have.
     """
 
     molecule: str
@@ -80,8 +83,18 @@ class RunSpec:
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}")
         # A number of labels that the method never sees must not decide which frames are drawn.
-        for name in {"budget", "inaccurate_budget"} & set(_UNUSED[self.method]):
+        unused = {"budget", "inaccurate_budget"} & set(_UNUSED[self.method])
+        for name in unused:
             object.__setattr__(self, name, 0)
+        least = {"budget": 1, "inaccurate_budget": 1, "valid": 1, "test": 2}  # one frame has no standard error
+        wrong = [
+            f"{name} is {getattr(self, name)}, expected {number} or more"
+            for name, number in least.items()
+            if name not in unused and getattr(self, name) < number
+        ]
+        if wrong:
+            raise ValueError(f"{self.method} run: {'; '.join(wrong)}")
+        object.__setattr__(self, "molecule", os.fspath(self.molecule))
 
     @property
     def key(self) -> str:
@@ -90,6 +103,7 @@ class RunSpec:
         for name in _UNUSED[self.method]:
             place, _, leaf = name.rpartition(".")
             (content[place] if place else content).pop(leaf)
+        content["molecule"] = _stem(self.molecule)
         content["data"] = _fingerprint(self)
         content["version"] = RECIPE_VERSION
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -97,7 +111,7 @@ class RunSpec:
     @property
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
-        molecule = re.sub(r"[^\w.-]+", "-", Path(self.molecule).stem)  # it may be the path of a file
+        molecule = re.sub(r"[^\w.-]+", "-", _stem(self.molecule))
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
         return f"{molecule}-{self.recipe.model}-{self.method}-{sizes}-{self.key}.json"
 
@@ -312,6 +326,11 @@ def _cost(labelled: datasets.LabelledSet) -> float | None:
     else:
         each = labelled.provenance.get("seconds_median")
     return None if each is None else each * len(labelled)
+
+
+def _stem(molecule: str) -> str:
+    """The name of a molecule, or of its file: the same labels in another folder make the same run."""
+    return Path(molecule).stem
 
 
 @cache

@@ -111,14 +111,35 @@ def test_unknown_method_lists_the_known():
         RunSpec(molecule="methanol", method="magic", budget=5)
 
 
-def test_a_molecule_from_a_file_keeps_its_record_inside_the_store(tmp_path, store):
-    path = tmp_path / "mine" / "methanol.npz"
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"budget": 0}, "budget is 0, expected 1 or more"),
+        ({"inaccurate_budget": -1}, "inaccurate_budget is -1, expected 1 or more"),
+        ({"test": 1}, "test is 1, expected 2 or more"),
+        ({"budget": -3, "valid": 0}, "budget is -3, .*; valid is 0, "),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused(numbers, message):
+    with pytest.raises(ValueError, match=f"asteroid run: {message}"):
+        replace(ASTEROID, **numbers)
+
+
+def in_a_file(labelled: datasets.LabelledSet, path: Path) -> RunSpec:
     path.parent.mkdir()
-    datasets.save(datasets.load("methanol", "ccsd(t)"), path)
-    spec = replace(STANDARD, molecule=str(path))
-    runs.run(spec, store, progress=False)
-    assert len(list(store.folder.glob("*.json"))) == 1
-    assert store.get(spec).key == spec.key
+    datasets.save(labelled, path)
+    return replace(STANDARD, molecule=path)
+
+
+def test_the_run_of_a_file_is_known_by_its_labels_wherever_the_file_lies(tmp_path, store):
+    labelled = datasets.load("methanol", "ccsd(t)")
+    spec = in_a_file(labelled, tmp_path / "mine" / "methanol.npz")
+    record = runs.run(spec, store, progress=False)
+    assert [path.name for path in store.folder.glob("*.json")] == [spec.file_name]
+    moved = in_a_file(labelled, tmp_path / "moved" / "methanol.npz")
+    assert moved.key == spec.key and store.get(moved).errors == record.errors
+    other = in_a_file(replace(labelled, force=labelled.force * 1.01), tmp_path / "other" / "methanol.npz")
+    assert other.key != spec.key
 
 
 # Records
