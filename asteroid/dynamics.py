@@ -70,9 +70,14 @@ def langevin(
     Returns:
         The trajectory.
 
+    Raises:
+        ValueError: if the steps are no multiple of `every`, or the calculator is of another molecule.
+
     Source:
         Bukharin et al. 2023, section 5.5, for the defaults of temperature, timestep and friction.
     """
+    if every < 1 or steps < 1 or steps % every:
+        raise ValueError(f"steps is {steps} and every is {every}; expected positive numbers, steps a multiple of every")
     atoms = atoms.copy()
     atoms.calc = calculator
     generator = np.random.default_rng(seed)

@@ -100,6 +100,14 @@ def test_the_global_generator_is_left_alone():
     assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
+@pytest.mark.parametrize(("steps", "every"), [(105, 10), (5, 10), (10, 0), (0, 10), (-10, 10)])
+def test_steps_that_are_no_multiple_of_every_are_refused(steps, every):
+    """The last steps would not be done, and the verdict would say that they were."""
+    atoms = molecule()
+    with pytest.raises(ValueError, match=f"steps is {steps} and every is {every}"):
+        langevin(atoms, Springs(atoms.positions), steps=steps, every=every)
+
+
 def test_a_molecule_that_comes_apart_ends_with_a_verdict():
     atoms = ase.Atoms("Ar2", [[0, 0, 0], [1.0, 0, 0]])  # in the wall of the potential, with energy to fly
     trajectory = langevin(atoms, MorsePotential(epsilon=1.0, r0=1.5, rho0=3.0), steps=2000, every=5, friction=1e-5)
