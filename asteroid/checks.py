@@ -1,0 +1,61 @@
+"""What labelled frames must fulfil before anything is trained on them."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from asteroid.sources import DatasetError
+
+if TYPE_CHECKING:
+    from asteroid.datasets import LabelledSet
+
+
+def check(labelled: "LabelledSet") -> None:
+    """Raise a DatasetError for what no model should be trained on, which `LabelledSet` lists."""
+    name = f"{labelled.molecule} ({labelled.level})"
+    if labelled.energy.ndim != 1 or len(labelled.energy) == 0:
+        found = tuple(labelled.energy.shape)
+        raise DatasetError(f"{name}: energy has the shape {found}; expected (frames,) with at least 1 frame.")
+    frames, atoms = len(labelled.energy), labelled.z.numel()
+    table = (frames, atoms, 3)
+    expected = {"z": (atoms,), "energy": (frames,), "pos": table, "force": table, "seconds": (frames,)}
+    for field, shape in expected.items():
+        tensor = getattr(labelled, field)
+        if tensor is None and field == "seconds":
+            continue
+        if tuple(tensor.shape) != shape:
+            raise DatasetError(
+                f"{name}: {field} has the shape {tuple(tensor.shape)}; with {frames} energies and {atoms} atomic "
+                f"numbers it should be {shape}. Do all arrays hold the same frames and atoms?"
+            )
+        dtype = torch.int64 if field == "z" else torch.float64
+        if tensor.dtype != dtype:
+            raise DatasetError(f"{name}: {field} is {tensor.dtype}; expected {dtype}: convert it with .to({dtype}).")
+        finite = torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)
+        if field != "seconds" and not finite.all():
+            k = int((~finite).nonzero()[0])
+            raise DatasetError(f"{name}: {field} of frame {k} is not finite; leave out frames whose label failed.")
+    _check_distances(labelled, name)
+    mean_force = float(labelled.force.norm(dim=-1).mean())
+    if mean_force > 1000:
+        raise DatasetError(
+            f"{name}: the mean force is {mean_force:.0f} kcal/mol/Å, a molecule near room temperature has 10 to 100. "
+            f"Wrong units? It would be {mean_force / 23.06:.0f} if labels in kcal/mol were taken for eV "
+            f"(energy_unit='kcal/mol'), {mean_force / 627.5:.0f} if for hartree."
+        )
+
+
+def _check_distances(labelled: "LabelledSet", name: str) -> None:
+    """Raise where two atoms of a frame are closer than 0.2 Å."""
+    i, j = torch.triu_indices(len(labelled.z), len(labelled.z), 1)
+    # In chunks: a million frames of MD17 would need gigabytes at once.
+    for start in range(0, len(labelled), 8192):
+        pos = labelled.pos[start : start + 8192]
+        distance = (pos[:, i] - pos[:, j]).norm(dim=-1)  # (frames, pairs)
+        if (distance < 0.2).any():
+            k, pair = (distance < 0.2).nonzero()[0].tolist()
+            raise DatasetError(
+                f"{name}: atoms {int(i[pair])} and {int(j[pair])} of frame {start + k} are "
+                f"{float(distance[k, pair]):.3f} Å apart; at least 0.2 Å was expected. Wrong length unit "
+                "(nm read as Å), or a broken frame?"
+            )
