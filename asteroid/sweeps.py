@@ -4,6 +4,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -191,6 +192,10 @@ def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> li
 
 def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
+    # Its own lock is a semaphore, which a process that is killed leaves behind, with a warning.
+    tqdm.set_lock(threading.RLock())
+    # Python's own handler would end the run, with a page of traceback, and begin the next.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A pool whose parent was killed would wait for work for ever.
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

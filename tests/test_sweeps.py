@@ -1,6 +1,7 @@
 """Sweeps: everything is made, nothing twice, and nothing is lost."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -213,6 +214,38 @@ def test_a_pool_that_breaks_again_and_again_ends_the_sweep(makes, store, monkeyp
     assert not pools and len(list(store.folder.glob("*.json"))) == sum(makes)
 
 
+INTERRUPTED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from dataclasses import replace
+import tiny
+from asteroid import runs, sweeps
+ENDLESS = replace(tiny.RECIPE, accurate=replace(tiny.TRAIN, steps=10**7))
+if __name__ == "__main__":
+    specs = [tiny.STANDARD, *[replace(tiny.STANDARD, seed=seed, recipe=ENDLESS) for seed in range(8)]]
+    try:
+        sweeps.sweep(specs, runs.Store(sys.argv[2]), progress=False)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+def test_an_interrupt_ends_the_runs_under_way_and_those_that_wait(store, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(INTERRUPTED)
+    command = [sys.executable, str(program), str(Path(__file__).parent), str(store.folder)]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **output) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while store.get(STANDARD) is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            assert process.communicate(timeout=30)[0] == "interrupted\n"
+        finally:
+            process.kill()
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -220,7 +253,7 @@ sys.path.insert(0, sys.argv[1])
 import test_sweeps
 from asteroid import forces, runs, sweeps, training
 
-training.CHECKPOINT_SECONDS = 0
+training.CHECKPOINT_SECONDS = 0.05
 original, mark = forces.training_step, Path(sys.argv[3])
 
 def training_step(*args):
@@ -247,6 +280,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_a_new_pool(store, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout == "", done.stderr
     assert mark.exists() and done.stderr.count("a process of the sweep was killed") == 1
+    assert done.stderr.count("Warning") == 1
     records = [store.get(spec) for spec in MANY]
     expected = sweep(MANY, Store(tmp_path / "thread"))
     assert [numbers(record) for record in records] == [numbers(record) for record in expected]
