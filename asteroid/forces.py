@@ -3,8 +3,9 @@
 import copy
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -33,13 +34,16 @@ def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = Fals
     return (energy if create_graph else energy.detach()), -gradient
 
 
-def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Step:
+def training_step(
+    model: nn.Module, z: Tensor, objective: Objective, shapes: Mapping[str, int] = MappingProxyType({})
+) -> Step:
     """The function from a batch to the objective and its gradient by every parameter of the model.
 
     Args:
         model: maps z and pos to energies.
         z: (atoms,) atomic numbers.
         objective: `objective(energy_of, *batch)` gives a scalar; the first of the batch is pos (frames, atoms, 3).
+        shapes: further arguments of the model, from `models.static_shapes`.
 
     Returns:
         A function: `step(*batch)` gives the value and the gradients in the order of `model.parameters()`.
@@ -47,13 +51,19 @@ def training_step(model: nn.Module, z: Tensor, objective: Objective) -> Step:
     parameters = tuple(model.parameters())
 
     def step(*batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        value = objective(lambda pos: model(z, pos), *batch)
+        value = objective(lambda pos: model(z, pos, **shapes), *batch)
         return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
     return step
 
 
-def compiled_training_step(model: nn.Module, z: Tensor, objective: Objective, batch: tuple[Tensor, ...]) -> Step:
+def compiled_training_step(
+    model: nn.Module,
+    z: Tensor,
+    objective: Objective,
+    batch: tuple[Tensor, ...],
+    shapes: Mapping[str, int] = MappingProxyType({}),
+) -> Step:
     """`training_step` traced into one graph, parameter gradients included, and compiled for the shapes of a batch.
 
     Every later batch must have the shapes of `batch`. The compiled code serves every model of the same configuration
@@ -64,42 +74,56 @@ def compiled_training_step(model: nn.Module, z: Tensor, objective: Objective, ba
         objective: as in `training_step`; equal objectives share compiled code, so it must be hashable by value.
         batch: an example; see `training_step` for the rest.
     """
-    eager = training_step(model, z, objective)
+    eager = training_step(model, z, objective, shapes)
     # The optimiser writes into the parameters' memory, which these views share.
     parameters = [parameter.detach() for parameter in model.parameters()]
-    key = (type(model), model.config, tuple(z.tolist()), objective, *((x.shape, x.dtype, x.device) for x in batch))
+    buffers = list(model.buffers())
+    key = (
+        type(model),
+        model.config,
+        tuple(z.tolist()),
+        objective,
+        *shapes.items(),
+        *((x.shape, x.dtype, x.device) for x in batch),
+    )
     try:
         if key not in _COMPILED:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own, about parts of PyTorch
-                _COMPILED[key] = _compile(copy.deepcopy(model), z, objective, parameters, batch)
-                _check(_COMPILED[key](parameters, *batch), eager(*batch))
+                _COMPILED[key] = _compile(copy.deepcopy(model), z, objective, shapes, parameters, buffers, batch)
+                _check(_COMPILED[key](parameters, buffers, *batch), eager(*batch))
     except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
         _COMPILED[key] = None
         reason = str(error).strip().split("\n")[0]
         warnings.warn(f"training runs uncompiled, about half as fast ({type(error).__name__}: {reason})", stacklevel=2)
     compiled = _COMPILED[key]
-    return eager if compiled is None else lambda *batch: compiled(parameters, *batch)
+    return eager if compiled is None else lambda *batch: compiled(parameters, buffers, *batch)
 
 
 _COMPILED: dict[tuple, Callable | None] = {}
 
 
 def _compile(
-    model: nn.Module, z: Tensor, objective: Objective, parameters: list[Tensor], batch: tuple[Tensor, ...]
+    model: nn.Module,
+    z: Tensor,
+    objective: Objective,
+    shapes: Mapping[str, int],
+    parameters: list[Tensor],
+    buffers: list[Tensor],
+    batch: tuple[Tensor, ...],
 ) -> Callable:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "asteroid" / "inductor"))
-    names = [name for name, _ in model.named_parameters()]
+    names = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
 
-    def step(parameters: list[Tensor], *batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def step(parameters: list[Tensor], buffers: list[Tensor], *batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         parameters = [parameter.detach().requires_grad_() for parameter in parameters]
-        weights = dict(zip(names, parameters, strict=True))
-        value = objective(lambda pos: functional_call(model, weights, (z, pos)), *batch)
+        weights = dict(zip(names, [*parameters, *buffers], strict=True))
+        value = objective(lambda pos: functional_call(model, weights, (z, pos), dict(shapes)), *batch)
         return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
-    return torch.compile(make_fx(step)(parameters, *batch), dynamic=False, fullgraph=True)
+    return torch.compile(make_fx(step)(parameters, buffers, *batch), dynamic=False, fullgraph=True)
 
 
 def _check(compiled: tuple[Tensor, tuple[Tensor, ...]], eager: tuple[Tensor, tuple[Tensor, ...]]) -> None:

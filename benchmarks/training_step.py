@@ -1,61 +1,107 @@
-"""Time of one EGNN training step, energy to AdamW update, on one core: python benchmarks/training_step.py [SIZE ...]
+"""Time of one training step, energy to AdamW update, on one core: python benchmarks/training_step.py [MODEL:SIZE ...]
 
-Printed in ms and in units of `calibrate.py`, so that machines compare. SIZE: ethanol, aspirin (published size, batch of
-10) or laptop (the laptop profile's model on methanol); default: all. Run it on a machine that does nothing else.
+Printed in ms and in units of `calibrate.py`, so that machines compare. MODEL: egnn, gemnet-t or gemnet-q, in its
+published size with a batch of 10; SIZE: ethanol or aspirin. Default: all six. --eager leaves compiling out. Run it on a
+machine that does nothing else.
 """
 
+import argparse
+import resource
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
+import ase.build
+import ase.io
 import torch
+from ase import Atoms
 from calibrate import unit_seconds
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from asteroid import forces, models, profiles, training
+from asteroid import forces, models, training
 
-ATOMIC_NUMBERS = {
-    "ethanol": [6, 6, 8, 1, 1, 1, 1, 1, 1],
-    "aspirin": [6] * 7 + [8] * 4 + [6] * 2 + [1] * 8,
-    "laptop": [6, 8, 1, 1, 1, 1],
+MOLECULES = {
+    "ethanol": lambda: ase.build.molecule("CH3CH2OH"),
+    "aspirin": lambda: ase.io.read(Path(__file__).with_name("aspirin.xyz")),
 }
+FRAMES = 10
 
 
-def measure(step_of, state, batch, repeats: int) -> tuple[float, float]:
-    """Median seconds of a step, and that in units measured in the same minute."""
-    times = []
-    for repeat in range(repeats + 5):
+class FlopCounter(TorchDispatchMode):
+    """Counts the floating-point operations of matrix products (PyTorch's own counter refuses nested derivatives)."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        result = function(*arguments, **(settings or {}))
+        if (count := flop_registry.get(function.overloadpacket)) is not None:
+            self.total += count(*arguments, **(settings or {}), out_val=result)
+        return result
+
+
+def frames_of(atoms: Atoms) -> torch.Tensor:
+    """(FRAMES, atoms, 3): the molecule with thermal disorder."""
+    pos = torch.tensor(atoms.positions, dtype=torch.float32)
+    return pos + 0.05 * torch.randn(FRAMES, *pos.shape, generator=torch.Generator().manual_seed(0))
+
+
+def seconds_of(step_of, state, batch, least: float = 5.0) -> float:
+    """Median seconds of a step, over `least` seconds and at least ten steps."""
+    times: list[float] = []
+    while len(times) < 13 or sum(times) < least:
         start = time.perf_counter()
         _, gradients = step_of(*batch)
         state.update(gradients)
-        if repeat >= 5:
-            times.append(time.perf_counter() - start)
-    median = sorted(times)[repeats // 2]
-    return median, median / unit_seconds(1)
+        times.append(time.perf_counter() - start)
+    times = sorted(times[3:])
+    return times[len(times) // 2]
 
 
-def main(names: list[str]) -> None:
+def main(cases: list[tuple[str, str]], compiled: bool) -> None:
     torch.set_num_threads(1)
-    laptop = profiles.load("laptop").recipe("egnn")
-    print("molecule  step       ms      units")
-    for name in names or ATOMIC_NUMBERS:
+    print("model     molecule  step         ms    units  GFLOP  units of a product of that many FLOP  peak GB")
+    for name, molecule in cases:
         torch.manual_seed(0)
-        model = models.build("egnn", **(dict(laptop.model_config) if name == "laptop" else {}))
-        z = torch.tensor(ATOMIC_NUMBERS[name])
-        pos = 1.5 * torch.randn(10, len(z), 3)
-        batch = (pos, torch.randn(10), torch.randn(10, len(z), 3), torch.ones(10))
+        model = models.build(name)
+        atoms = MOLECULES[molecule]()
+        z, pos = torch.tensor(atoms.numbers), frames_of(atoms)
+        batch = (pos, torch.randn(len(pos)), torch.randn_like(pos), torch.ones(len(pos)))
         objective = training.SupervisedObjective(rho=0.999)
         state = training._State(model, training.TrainConfig(learning_rate=1e-5))
-        kinds = {
-            "eager": forces.training_step,
-            "compiled": partial(forces.compiled_training_step, batch=batch),
-        }
-        for kind, make in kinds.items():
-            seconds, units = measure(make(model, z, objective), state, batch, repeats=60)
-            print(f"{name:9} {kind:9} {1e3 * seconds:6.1f} {units:8.2f}", flush=True)
+        make = partial(forces.training_step, model, z, objective, shapes=models.static_shapes(model, pos))
+        with FlopCounter() as counter:
+            make()(*batch)
+        flop = counter.total
+        kinds = {"eager": make}
+        if compiled:
+            kinds["compiled"] = partial(
+                forces.compiled_training_step, model, z, objective, batch, shapes=models.static_shapes(model, pos)
+            )
+        for kind, make_step in kinds.items():
+            before = unit_seconds(1)
+            started = time.perf_counter()
+            step = make_step()
+            made = time.perf_counter() - started
+            seconds = seconds_of(step, state, batch)
+            unit = (before + unit_seconds(1)) / 2
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            print(
+                f"{name:9} {molecule:9} {kind:9} {1e3 * seconds:7.1f} {seconds / unit:7.2f} {flop / 1e9:6.2f}"
+                f" {flop / 2.36e9:7.2f} {peak:7.2f}   unit {1e3 * unit:.1f} ms, made in {made:.0f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
-    unknown = set(sys.argv[1:]) - set(ATOMIC_NUMBERS)
-    if unknown:
-        sys.exit(f"unknown size {sorted(unknown)}; known: {', '.join(ATOMIC_NUMBERS)}")
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="MODEL:SIZE")
+    parser.add_argument("--eager", action="store_true")
+    arguments = parser.parse_args()
+    cases = [tuple(case.split(":")) for case in arguments.cases] or [(m, s) for m in models.MODELS for s in MOLECULES]
+    if unknown := [
+        case for case in cases if len(case) != 2 or case[0] not in models.MODELS or case[1] not in MOLECULES
+    ]:
+        sys.exit(f"unknown {unknown}; models: {', '.join(models.MODELS)}; sizes: {', '.join(MOLECULES)}")
+    main(cases, compiled=not arguments.eager)

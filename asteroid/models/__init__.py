@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from asteroid.models.egnn import EGNN, EGNNConfig
+from asteroid.models.gemnet import GemNet, GemNetQConfig, GemNetTConfig
 
-MODELS = {"egnn": (EGNN, EGNNConfig)}
+MODELS = {"egnn": (EGNN, EGNNConfig), "gemnet-t": (GemNet, GemNetTConfig), "gemnet-q": (GemNet, GemNetQConfig)}
 
 
 def build(name: str, **config: Any) -> nn.Module:
@@ -34,6 +35,11 @@ def build(name: str, **config: Any) -> nn.Module:
     return model(config_type(**config))
 
 
+def static_shapes(model: nn.Module, pos: Tensor) -> dict[str, int]:
+    """Arguments of a model that give all batches of frames from pos (frames, atoms, 3) the same shapes inside it."""
+    return model.static_shapes(pos) if hasattr(model, "static_shapes") else {}
+
+
 def check_elements(model: nn.Module, z: Tensor) -> None:
     """Raise a ValueError if a model has no embedding for one of the atomic numbers z (atoms,)."""
     known = model.config.elements
@@ -47,6 +53,6 @@ def check_elements(model: nn.Module, z: Tensor) -> None:
 def describe(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
     """Name and configuration from which `build` makes this architecture again."""
     for name, (_, config_type) in MODELS.items():
-        if isinstance(getattr(model, "config", None), config_type):
+        if type(getattr(model, "config", None)) is config_type:
             return name, asdict(model.config)
     raise ValueError(f"{type(model).__name__} is not one of the models that asteroid.models.build makes")

@@ -1,8 +1,12 @@
-"""Neighbour slots: every atom of a molecule is a slot of every other, and a mask takes out what does not count.
+"""Neighbours of the atoms of one molecule in many frames: a dense table of pairs, and a list of the pairs that count.
 
-A batch holds one molecule, so the table of pairs is dense, its shape never changes and no index is needed: features of
-pairs come from broadcasting, whose derivatives are plain sums.
+A batch holds one molecule, so the table of pairs has one shape for all frames, and features of pairs come from
+broadcasting, whose derivatives are plain sums. Where maps of features cost most of the time they run on the list of
+edges alone; table and list are read into each other by gathers in both directions, derivatives included, never by a
+scatter.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +15,21 @@ from torch import Tensor
 def others(atoms: int, like: Tensor) -> Tensor:
     """Mask (atoms, atoms, 1) that is 0 for the pair of an atom with itself and else 1, on the device of `like`."""
     return (1 - torch.eye(atoms, dtype=like.dtype, device=like.device)).unsqueeze(-1)
+
+
+def distances(pos: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances and unit vectors of all pairs; an atom has distance 1 Å and the zero vector to itself.
+
+    Args:
+        pos: (frames, atoms, 3), Å.
+
+    Returns:
+        Distances (frames, atoms, atoms), Å, and unit vectors (frames, atoms, atoms, 3) from the first to the second.
+    """
+    offset = pos[:, None, :] - pos[:, :, None]
+    # The root has no derivative at 0, which is an atom's distance to itself.
+    distance = (offset.square().sum(-1) + torch.eye(pos.shape[1], dtype=pos.dtype, device=pos.device)).sqrt()
+    return distance, offset / distance.unsqueeze(-1)
 
 
 def envelope(distance: Tensor, cutoff: float, exponent: int = 6) -> Tensor:
@@ -33,3 +52,113 @@ def envelope(distance: Tensor, cutoff: float, exponent: int = 6) -> Tensor:
     d = distance / cutoff
     value = 1 - (p + 1) * (p + 2) / 2 * d**p + p * (p + 2) * d ** (p + 1) - p * (p + 1) / 2 * d ** (p + 2)
     return torch.where(d < 1, value, torch.zeros_like(value))
+
+
+class Edges(NamedTuple):
+    """Directed edges of all frames of a batch, the same number of rows for each frame.
+
+    Frames with fewer edges fill their last rows with pairs beyond the cutoff, whose envelope is zero.
+
+    Attributes:
+        pair: (frames · edges,) row of each edge in the flattened table of pairs (frames · atoms · atoms).
+        edge: (frames · atoms · atoms,) row of each pair in the list of edges; any row where it has none.
+        listed: (frames · atoms · atoms, 1) whether a pair is in the list.
+        reverse: (frames · edges,) row of each edge's opposite; a filling row is its own.
+        real: (frames · edges,) whether an edge is within the cutoff.
+    """
+
+    pair: Tensor
+    edge: Tensor
+    listed: Tensor
+    reverse: Tensor
+    real: Tensor
+
+    def to_edges(self, pairs: Tensor) -> Tensor:
+        """Rows (frames · edges, ...) of a table of pairs (frames · atoms · atoms, ...)."""
+        return _ToEdges.apply(pairs, self)
+
+    def to_pairs(self, edges: Tensor) -> Tensor:
+        """Table of pairs (frames · atoms · atoms, ...) with zeros where there is no edge."""
+        return _ToPairs.apply(edges, self)
+
+    def reversed(self, edges: Tensor) -> Tensor:
+        """For every edge the row of its opposite."""
+        return _Reversed.apply(edges, self.reverse)
+
+
+def most_edges(pos: Tensor, cutoff: float) -> int:
+    """Largest number of directed edges of any frame of pos (frames, atoms, 3), Å."""
+    if not len(pos):
+        return 0
+    # In parts: the table of pairs of ten thousand frames would not fit into the memory.
+    return max(int(_within(distances(part)[0], cutoff).sum(dim=(1, 2)).max()) for part in pos.split(1024))
+
+
+def edge_list(distance: Tensor, cutoff: float, capacity: int | None = None) -> Edges:
+    """The pairs within the cutoff.
+
+    Args:
+        distance: (frames, atoms, atoms), Å.
+        cutoff: Å.
+        capacity: rows per frame, at least `most_edges`; None counts them, for which the device has to be waited for.
+    """
+    frames, atoms, _ = distance.shape
+    within = _within(distance.detach(), cutoff).reshape(frames, -1)  # (frames, atoms²)
+    if capacity is None:
+        capacity = int(within.sum(dim=1).max())
+    # A stable sort keeps the edges of an atom together, in front of the pairs that are none.
+    order = torch.argsort((~within).to(torch.uint8), dim=1, stable=True)
+    rank = torch.argsort(order, dim=1)
+    chosen = order[:, :capacity]
+    real = torch.gather(within, 1, chosen)
+    place = torch.arange(capacity, device=distance.device).expand_as(chosen)
+    opposite = torch.gather(rank, 1, chosen % atoms * atoms + chosen // atoms)
+    frame = torch.arange(frames, device=distance.device).unsqueeze(1)
+    return Edges(
+        pair=(chosen + frame * atoms**2).flatten(),
+        edge=(rank.clamp(max=capacity - 1) + frame * capacity).flatten(),
+        listed=(rank < capacity).reshape(-1, 1),
+        reverse=(torch.where(real, opposite, place) + frame * capacity).flatten(),
+        real=real.flatten(),
+    )
+
+
+def _within(distance: Tensor, cutoff: float) -> Tensor:
+    self_pairs = torch.eye(distance.shape[1], dtype=torch.bool, device=distance.device)
+    return (distance < cutoff) & ~self_pairs
+
+
+# Every edge is one pair and no pair is two edges, so that the derivative of either gather is the other one.
+
+
+class _ToEdges(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, pairs: Tensor, edges: Edges) -> Tensor:
+        ctx.edges = edges
+        return pairs.index_select(0, edges.pair)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _ToPairs.apply(gradient, ctx.edges), None
+
+
+class _ToPairs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor, edges: Edges) -> Tensor:
+        ctx.edges = edges
+        return torch.where(edges.listed, rows.index_select(0, edges.edge), 0)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _ToEdges.apply(gradient, ctx.edges), None
+
+
+class _Reversed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor, reverse: Tensor) -> Tensor:
+        ctx.reverse = reverse
+        return rows.index_select(0, reverse)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Reversed.apply(gradient, ctx.reverse), None
