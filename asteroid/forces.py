@@ -68,7 +68,8 @@ def compiled_training_step(
 
     Every later batch must have the shapes of `batch`. The compiled code serves every model of the same configuration
     in this process, and is kept on disk, so that a later process starts in seconds. Where compiling fails (no C++
-    compiler, say) or its gradients differ from the eager ones, one warning is given and the eager step returned.
+    compiler, say, or a model without a hashable `config`) or its gradients differ from the eager ones, one warning is
+    given and the eager step returned.
 
     Args:
         objective: as in `training_step`; equal objectives share compiled code, so it must be hashable by value.
@@ -78,29 +79,33 @@ def compiled_training_step(
     # The optimiser writes into the parameters' memory, which these views share.
     parameters = [parameter.detach() for parameter in model.parameters()]
     buffers = list(model.buffers())
-    key = (
-        type(model),
-        model.config,
-        tuple(z.tolist()),
-        objective,
-        *shapes.items(),
-        *((x.shape, x.dtype, x.device) for x in batch),
-    )
     try:
-        if key not in _COMPILED:
+        about = (type(model), model.config, tuple(z.tolist()), objective, *shapes.items())
+        key = (*about, *((x.shape, x.dtype, x.device) for x in batch))
+        known = key in _COMPILED
+    except (AttributeError, TypeError) as error:
+        return _uncompiled(eager, error)
+    if not known:
+        try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own, about parts of PyTorch
-                _COMPILED[key] = _compile(copy.deepcopy(model), z, objective, shapes, parameters, buffers, batch)
-                _check(_COMPILED[key](parameters, buffers, *batch), eager(*batch))
-    except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
-        _COMPILED[key] = None
-        reason = str(error).strip().split("\n")[0]
-        warnings.warn(f"training runs uncompiled, about half as fast ({type(error).__name__}: {reason})", stacklevel=2)
+                code = _compile(copy.deepcopy(model), z, objective, shapes, parameters, buffers, batch)
+                _check(code(parameters, buffers, *batch), eager(*batch))
+            _COMPILED[key] = code
+        except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
+            _COMPILED[key] = None
+            return _uncompiled(eager, error)
     compiled = _COMPILED[key]
     return eager if compiled is None else lambda *batch: compiled(parameters, buffers, *batch)
 
 
 _COMPILED: dict[tuple, Callable | None] = {}
+
+
+def _uncompiled(eager: Step, error: Exception) -> Step:
+    reason = str(error).strip().split("\n")[0]
+    warnings.warn(f"training runs uncompiled, about half as fast ({type(error).__name__}: {reason})", stacklevel=3)
+    return eager
 
 
 def _compile(

@@ -89,15 +89,46 @@ def fails(*args: object) -> None:
     raise RuntimeError("no compiler here\nand a long trace")
 
 
-def wrong(model, z, objective, parameters, batch):
+def wrong(model, z, objective, shapes, parameters, buffers, batch):
     """Code whose gradients are off by 10 %."""
-    step = forces.training_step(model, z, objective)
+    step = forces.training_step(model, z, objective, shapes)
 
-    def compiled(parameters, *batch):
+    def compiled(parameters, buffers, *batch):
         value, gradients = step(*batch)
         return value, tuple(1.1 * gradient for gradient in gradients)
 
     return compiled
+
+
+class Plain(torch.nn.Module):
+    """Of no configuration: every distance a spring."""
+
+    def __init__(self):
+        super().__init__()
+        self.constant = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, z: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
+        return self.constant * (pos[:, :, None] - pos[:, None]).square().sum(dim=(1, 2, 3))
+
+
+class Unhashable(SupervisedObjective):
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "reason"),
+    [
+        (Plain(), SupervisedObjective(rho=0.9), "'Plain' object has no attribute 'config'"),
+        (tiny.model(), Unhashable(rho=0.9), "unhashable type"),
+    ],
+    ids=["model", "objective"],
+)
+def test_what_has_no_identity_is_trained_uncompiled(model, objective, reason):
+    columns = batch(torch.float32)
+    with pytest.warns(UserWarning, match=f"uncompiled.*{reason}") as given:
+        step_of = forces.compiled_training_step(model, z(), objective, columns)
+    expected = forces.training_step(model, z(), objective)(*columns)
+    assert len(given) == 1 and torch.equal(step_of(*columns)[0], expected[0])
 
 
 @pytest.mark.parametrize(("compile", "reason"), [(fails, "no compiler here"), (wrong, "differ from eager")])
