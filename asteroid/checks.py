@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from asteroid.sources import DatasetError
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 def check(labelled: "LabelledSet") -> None:
     """Raise a DatasetError for what no model should be trained on, which `LabelledSet` lists."""
     name = f"{labelled.molecule} ({labelled.level})"
+    for field in ("z", "pos", "energy", "force", "seconds"):
+        value = getattr(labelled, field)
+        if not isinstance(value, Tensor) and not (value is None and field == "seconds"):
+            raise DatasetError(
+                f"{name}: {field} is a {type(value).__name__}; expected a tensor, as torch.tensor makes it."
+            )
     if labelled.energy.ndim != 1 or len(labelled.energy) == 0:
         found = tuple(labelled.energy.shape)
         raise DatasetError(f"{name}: energy has the shape {found}; expected (frames,) with at least 1 frame.")
@@ -35,6 +42,9 @@ def check(labelled: "LabelledSet") -> None:
         if field != "seconds" and not finite.all():
             k = int((~finite).nonzero()[0])
             raise DatasetError(f"{name}: {field} of frame {k} is not finite; leave out frames whose label failed.")
+    odd = [number for number in labelled.z.tolist() if not 1 <= number <= 118]
+    if odd:
+        raise DatasetError(f"{name}: z holds {odd}; atomic numbers from 1 to 118 were expected.")
     _check_distances(labelled, name)
     mean_force = float(labelled.force.norm(dim=-1).mean())
     if mean_force > 1000:
@@ -43,6 +53,13 @@ def check(labelled: "LabelledSet") -> None:
             f"Wrong units? It would be {mean_force / 23.06:.0f} if labels in kcal/mol were taken for eV "
             f"(energy_unit='kcal/mol'), {mean_force / 627.5:.0f} if for hartree."
         )
+
+
+def check_same_molecule(a: "LabelledSet", b: "LabelledSet") -> None:
+    """Raise a DatasetError unless both sets hold the same atoms in the same order."""
+    if not torch.equal(a.z, b.z):
+        found = f"{a.molecule} ({a.level}) has the atoms {a.z.tolist()}, {b.molecule} ({b.level}) has {b.z.tolist()}"
+        raise DatasetError(f"{found}; both sets must hold one molecule, its atoms in the same order.")
 
 
 def _check_distances(labelled: "LabelledSet", name: str) -> None:

@@ -5,6 +5,7 @@ Axes: frames, atoms, 3. Units: kcal/mol, Å, seconds of wall time on one core.
 
 import difflib
 import hashlib
+import numbers
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from asteroid import sources
-from asteroid.checks import check
+from asteroid.checks import check, check_same_molecule
 from asteroid.sources import DatasetError
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class LabelledSet:
         provenance: theory, basis, code, settings, sampling, temperature_K, licence and the like, as JSON types.
 
     Raises:
-        DatasetError: shapes that do not fit, no frame, numbers that are not finite, atoms closer than 0.2 Å, or a mean
-            force above 1000 kcal/mol/Å, which means wrong units.
+        DatasetError: shapes or types that do not fit, no frame, no atomic numbers, numbers that are not finite, atoms
+            closer than 0.2 Å, or a mean force above 1000 kcal/mol/Å, which means wrong units.
     """
 
     molecule: str
@@ -93,7 +94,7 @@ class LabelledSet:
         Raises:
             DatasetError: the sets hold different molecules.
         """
-        _check_same_molecule(self, other)
+        check_same_molecule(self, other)
         place = {key: k for k, key in enumerate(_geometry_keys(other.pos))}
         pairs = [(k, place[key]) for k, key in enumerate(_geometry_keys(self.pos)) if key in place]
         mine, theirs = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
@@ -258,12 +259,15 @@ def split(
         test: number of accurate test frames; None: all that are left.
 
     Raises:
-        DatasetError: a number is not positive or more than there is, or the sets hold different molecules.
+        DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
     """
-    numbers = {"budget": budget, "inaccurate_budget": inaccurate_budget, "valid": valid, "test": test}
-    for what, number in numbers.items():
-        if number is not None and number < 1:
-            raise DatasetError(f"{what} is {number}; it must be 1 or more.")
+    given = {"budget": budget, "valid": valid, "seed": seed}
+    given |= {} if inaccurate_budget is None else {"inaccurate_budget": inaccurate_budget}
+    given |= {} if test is None else {"test": test}
+    for what, number in given.items():
+        least = 0 if what == "seed" else 1
+        if not isinstance(number, numbers.Integral) or number < least:
+            raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
     largest = len(accurate) - valid - (test or 1)
     if budget > largest:
         raise DatasetError(
@@ -282,7 +286,7 @@ def split(
         if inaccurate_budget is not None:
             raise DatasetError(f"inaccurate_budget is {inaccurate_budget} without inaccurate; pass the inaccurate set.")
         return Split(**parts, inaccurate=None)
-    _check_same_molecule(accurate, inaccurate)
+    check_same_molecule(accurate, inaccurate)
     held_out = {key for part in ("valid", "test") for key in _geometry_keys(parts[part].pos)}
     free = np.array([k for k, key in enumerate(_geometry_keys(inaccurate.pos)) if key not in held_out], dtype=np.int64)
     if len(free) < (inaccurate_budget or 1):
@@ -292,12 +296,6 @@ def split(
         )
     chosen = free[np.random.default_rng([seed, 1]).permutation(len(free))][:inaccurate_budget]
     return Split(**parts, inaccurate=inaccurate[chosen])
-
-
-def _check_same_molecule(a: LabelledSet, b: LabelledSet) -> None:
-    if not torch.equal(a.z, b.z):
-        found = f"{a.molecule} ({a.level}) has the atoms {a.z.tolist()}, {b.molecule} ({b.level}) has {b.z.tolist()}"
-        raise DatasetError(f"{found}; both sets must hold one molecule, its atoms in the same order.")
 
 
 def _geometry_keys(pos: Tensor) -> list[bytes]:

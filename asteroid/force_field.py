@@ -124,7 +124,9 @@ class ForceField:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dictionary)
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
+            raise ValueError(
+                f"{path} is damaged or no safetensors file ({error}); delete it and train it again"
+            ) from None
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path} is not an asteroid force field (format {metadata.get('format')!r})")
         try:
@@ -135,4 +137,6 @@ class ForceField:
             provenance = json.loads(metadata["provenance"])
             return cls(model, tensors["z"], about["shift"], about["level"], provenance, tensors.get("bias"))
         except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
-            raise ValueError(f"{path} is damaged or of another version: {error}") from None
+            raise ValueError(
+                f"{path} is damaged or of another version ({error}); delete it and train it again"
+            ) from None

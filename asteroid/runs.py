@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import numbers
 import os
 import platform
 import re
@@ -86,14 +87,17 @@ class RunSpec:
         unused = {"budget", "inaccurate_budget"} & set(_UNUSED[self.method])
         for name in unused:
             object.__setattr__(self, name, 0)
-        least = {"budget": 1, "inaccurate_budget": 1, "valid": 1, "test": 2}  # one frame has no standard error
-        wrong = [
-            f"{name} is {getattr(self, name)}, expected {number} or more"
-            for name, number in least.items()
-            if name not in unused and getattr(self, name) < number
-        ]
+        # One test frame has no standard error.
+        least = {"budget": 1, "inaccurate_budget": 1, "valid": 1, "test": 2, "seed": 0}
+        wrong = []
+        for name in least.keys() - unused:
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < least[name]:
+                wrong.append(f"{name} is {value!r}, expected a whole number of {least[name]} or more")
+            else:
+                object.__setattr__(self, name, int(value))  # NumPy's have no JSON
         if wrong:
-            raise ValueError(f"{self.method} run: {'; '.join(wrong)}")
+            raise ValueError(f"{self.method} run: {'; '.join(sorted(wrong))}")
         object.__setattr__(self, "molecule", os.fspath(self.molecule))
 
     @property

@@ -288,10 +288,10 @@ def archive(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -
         raise DatasetError(f"There is no file {path}.") from None
     except DatasetError:
         raise
-    except ValueError as error:
-        # numpy takes what is no archive at all for a pickle.
+    except ValueError:
+        # numpy takes what is no archive at all for a pickle, and advises to load it all the same.
         what = "holds pickled objects, which are not read" if zipfile.is_zipfile(path) else "is no npz file"
-        raise DatasetError(f"{path} {what} ({error}).") from None
+        raise DatasetError(f"{path} {what}.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError, TypeError) as error:
         raise DatasetError(f"{path} is truncated, damaged or no npz file ({type(error).__name__}: {error}).") from None
     return arrays
@@ -305,6 +305,8 @@ def _labels(path: str | Path, keys: dict[str, str]) -> dict[str, Any]:
     for key in labels:
         if labels[key].dtype.kind not in "fiu":
             raise DatasetError(f"{path}: {keys[key]} holds {labels[key].dtype}; numbers were expected.")
+    if (labels["z"] % 1 != 0).any():
+        raise DatasetError(f"{path}: {keys['z']} holds {labels['z'].tolist()}; whole atomic numbers were expected.")
     # The first MD17 files hold energies as a column.
     labels["energy"] = labels["energy"].reshape(-1)
     labels["seconds"] = arrays.get("seconds")

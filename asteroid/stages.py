@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asteroid import losses, models, training
+from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField
 from asteroid.training import TrainConfig
@@ -53,7 +54,7 @@ def standard(
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> ForceField:
     """Standard training: a fresh model on labels of one level (Eq. 1).
@@ -79,7 +80,7 @@ def identify_bias(
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> tuple[ForceField, Tensor]:
     """Stage 1: train θ_A on the accurate labels, then estimate the bias of every inaccurate frame.
@@ -114,7 +115,7 @@ def train_on_inaccurate(
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> ForceField:
     """Stage 2: train θ_I from scratch on the inaccurate labels with the bias-aware loss (Eq. 2).
@@ -129,11 +130,18 @@ def train_on_inaccurate(
     Returns:
         θ_I, which reproduces the inaccurate level; its `bias` the one that weighted its training.
 
+    Raises:
+        ValueError: if the bias has not one value for each frame, or gamma is not positive.
+
     Source:
         Bukharin et al. 2023, section 3.2.
     """
     if bias is None or gamma == math.inf:
         bias = gamma = None
+    if bias is not None and bias.shape != (len(inaccurate),):
+        raise ValueError(
+            f"bias has the shape {tuple(bias.shape)}; expected one value for each of {len(inaccurate)} frames"
+        )
     name = "inaccurate" if bias is None else f"inaccurate-gamma{gamma:g}"
     about = (name, inaccurate, valid, recipe, recipe.inaccurate, seed, folder, progress)
     return _train_from_scratch(*about, bias, gamma)
@@ -146,7 +154,7 @@ def fine_tune(
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> ForceField:
     """Stage 3: start from θ_I and train on the few accurate labels (Eq. 1), with the energy shift refitted to them.
@@ -159,9 +167,17 @@ def fine_tune(
     Returns:
         The final force field.
 
+    Raises:
+        ValueError: if θ_I is of another molecule.
+
     Source:
         Bukharin et al. 2023, section 3.3.
     """
+    if not torch.equal(theta_i.z.cpu(), train.z):
+        raise ValueError(
+            f"the force field to start from has the atoms {theta_i.z.tolist()}, the labels of {train.molecule} have "
+            f"{train.z.tolist()}; expected the same molecule, its atoms in the same order"
+        )
     model = copy.deepcopy(theta_i.model)
     started_from = dict(theta_i.provenance)
     stage = f"{started_from.get('stage', 'given')}-tuned"
@@ -176,7 +192,7 @@ def asteroid(
     weighted: bool = True,
     tuned: bool = True,
     theta_a: ForceField | None = None,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
     progress: bool = True,
 ) -> ForceField:
     """ASTEROID: identify the bias, train on the inaccurate labels with it in mind, fine-tune on the accurate ones.
@@ -263,7 +279,7 @@ def _train_from_scratch(
     recipe: Recipe,
     config: TrainConfig,
     seed: int,
-    folder: Path | None,
+    folder: str | Path | None,
     progress: bool,
     bias: Tensor | None = None,
     gamma: float | None = None,
@@ -281,13 +297,14 @@ def _train(
     valid: LabelledSet,
     config: TrainConfig,
     seed: int,
-    folder: Path | None,
+    folder: str | Path | None,
     progress: bool,
     bias: Tensor | None = None,
     gamma: float | None = None,
     started_from: Mapping[str, Any] | None = None,
 ) -> ForceField:
     """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
+    check_same_molecule(train, valid)
     identity = {
         "stage": stage,
         "molecule": train.molecule,
@@ -301,7 +318,7 @@ def _train(
     }
     finished = checkpoint = None
     if folder is not None:
-        finished, checkpoint = folder / f"{stage}.safetensors", folder / f"{stage}.checkpoint"
+        finished, checkpoint = Path(folder, f"{stage}.safetensors"), Path(folder, f"{stage}.checkpoint")
     if finished is not None and finished.exists():
         found = ForceField.load(finished)
         same = all(found.provenance.get(name) == value for name, value in identity.items())

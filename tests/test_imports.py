@@ -27,7 +27,7 @@ LAYERS = {
     "force_field": {"forces", "models", "training", "units"},
     "calculator": {"force_field", "units"},
     "dynamics": {"units"},
-    "stages": {"datasets", "force_field", "losses", "models", "training"},
+    "stages": {"checks", "datasets", "force_field", "losses", "models", "training"},
     "baselines": {"datasets", "stages", "force_field", "training", "units"},
     "levels": {"datasets", "units"},
     "runs": {"baselines", "datasets", "force_field", "stages", "training"},

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from tiny import ASTEROID, STANDARD
@@ -114,15 +115,23 @@ def test_unknown_method_lists_the_known():
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"budget": 0}, "budget is 0, expected 1 or more"),
-        ({"inaccurate_budget": -1}, "inaccurate_budget is -1, expected 1 or more"),
-        ({"test": 1}, "test is 1, expected 2 or more"),
+        ({"budget": 0}, "budget is 0, expected a whole number of 1 or more"),
+        ({"budget": 5.5}, "budget is 5.5, expected a whole number"),
+        ({"budget": "5"}, "budget is '5', expected a whole number"),
+        ({"inaccurate_budget": -1}, "inaccurate_budget is -1, expected a whole number of 1 or more"),
+        ({"test": 1}, "test is 1, expected a whole number of 2 or more"),
+        ({"seed": -1}, "seed is -1, expected a whole number of 0 or more"),
         ({"budget": -3, "valid": 0}, "budget is -3, .*; valid is 0, "),
     ],
 )
 def test_numbers_that_no_run_can_have_are_refused(numbers, message):
     with pytest.raises(ValueError, match=f"asteroid run: {message}"):
         replace(ASTEROID, **numbers)
+
+
+def test_numbers_may_be_those_of_numpy():
+    spec = replace(ASTEROID, budget=np.int64(6), seed=np.int32(0))
+    assert spec == ASTEROID and spec.key == ASTEROID.key
 
 
 def in_a_file(labelled: datasets.LabelledSet, path: Path) -> RunSpec:

@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from asteroid import forces, losses, stages, training
+from asteroid import datasets, forces, losses, stages, training
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
 
@@ -205,6 +205,19 @@ def test_a_finished_stage_three_is_read_back_for_its_own_start_only(split, theta
     other = replace(theta_a, model=tiny.model(seed=9))
     with pytest.raises(ValueError, match="standard-tuned.*another training.*starting weights"):
         stages.fine_tune(other, split.train, split.valid, tiny.RECIPE, **tune)
+
+
+def test_labels_of_another_molecule_are_refused(split, theta_a):
+    ethanol = datasets.load("ethanol", "gfn2")
+    with pytest.raises(ValueError, match="methanol .*ethanol .*same order"):
+        stages.standard(split.train, ethanol[:5], tiny.RECIPE, **QUIET)
+    with pytest.raises(ValueError, match=r"start from has the atoms \[6, 8, 1.*labels of ethanol have \[6, 6, 8"):
+        stages.fine_tune(theta_a, ethanol[:5], ethanol[5:9], tiny.RECIPE, **QUIET)
+
+
+def test_a_bias_of_other_frames_is_refused(split):
+    with pytest.raises(ValueError, match=r"bias has the shape \(29,\).*30 frames"):
+        stages.train_on_inaccurate(split.inaccurate, split.valid, torch.ones(29), 1.0, tiny.RECIPE, **QUIET)
 
 
 def test_frames_with_spoilt_labels_have_the_largest_bias(split):
