@@ -53,6 +53,7 @@ def sweep(
 
     Raises:
         ValueError: if the labels do not suffice for a run, or a record is damaged; before anything is trained.
+        OSError: if the store can take neither a run nor its failure, as on a full disk.
         RuntimeError: if processes of the default pool were killed again and again without a run that ended.
         BrokenExecutor: if the given executor has broken.
     """
@@ -174,10 +175,15 @@ class _Course:
         self.bar.update()
         self.failed.add(spec.key)
         path = self.store.folder / "failures" / spec.file_name
-        path.parent.mkdir(parents=True, exist_ok=True)
         note = {"spec": asdict(spec), "error": "".join(traceback.format_exception(error))}
-        path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
-        warnings.warn(f"a run failed and is left out ({type(error).__name__}: {error}); see {path}", stacklevel=4)
+        why = f"{type(error).__name__}: {error}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(note, indent=1) + "\n", encoding="utf-8")
+        except OSError as full:
+            message = f"a run failed ({why}), and its failure could not be written: {full.strerror}"
+            raise OSError(full.errno, message, str(path)) from None
+        warnings.warn(f"a run failed and is left out ({why}); see {path}", stacklevel=4)
 
 
 def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> list[list[RunSpec]]:

@@ -331,7 +331,7 @@ class _State:
             os.replace(temporary, path)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             temporary.unlink(missing_ok=True)
-            raise OSError(f"could not write the checkpoint {path}: {error}") from None
+            raise OSError(f"could not write the checkpoint {path}; is the disk full? ({error})") from None
 
     def load(self, path: Path, signature: str, frame_weight: Tensor | None) -> None:
         try:

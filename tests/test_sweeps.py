@@ -124,6 +124,12 @@ def test_a_run_that_fails_for_good_is_written_down_and_the_others_are_made(store
     assert not list((store.folder / "failures").iterdir())
 
 
+def test_a_store_that_takes_nothing_ends_the_sweep_with_one_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="a run failed .*Not a directory.*its failure could not be written.*file/results"):
+        sweep([STANDARD, replace(STANDARD, budget=8)], Store(tmp_path / "file" / "results"))
+
+
 @pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
 def test_runs_whose_stage_one_failed_do_not_each_train_it_again(store, monkeypatch):
     seen = failing(monkeypatch, 6, training.TrainingDiverged("NaN"), times=100)
