@@ -38,15 +38,16 @@ def sweep(
     Stage 1 of several runs is often the same standard training: those are made first, once. A run that fails is tried
     twice more, but not after a ValueError, TypeError or ArithmeticError (wrong settings or labels, a training that
     diverged), which would come again. Then the failure is written to the store's `failures` folder, a warning names
-    it, and the sweep goes on. Where a process of the default pool is killed, a warning says so and a new pool goes on
+    it, and the sweep goes on. Where a process of the default pool dies, a warning says so and a new pool goes on
     from the checkpoints.
 
     Args:
         specs: the runs.
         store: where records are kept.
-        executor: any concurrent.futures executor; by default a pool of processes that share the cores.
-        progress: say what is to do and show a bar, or print a line for each run where there is no terminal; False
-            prints nothing.
+        executor: any concurrent.futures executor; by default a pool of processes that share the cores, for which a
+            script calls this below `if __name__ == "__main__":`.
+        progress: say what is to do and show a bar, or print a line for each run where there is no terminal. False
+            prints nothing; warnings stay.
 
     Returns:
         The records, in the order of `specs`, without the runs that failed.
@@ -54,7 +55,7 @@ def sweep(
     Raises:
         ValueError: if the labels do not suffice for a run, or a record is damaged; before anything is trained.
         OSError: if the store can take neither a run nor its failure, as on a full disk.
-        RuntimeError: if processes of the default pool were killed again and again without a run that ended.
+        RuntimeError: if processes of the default pool die again and again before a run has ended.
         BrokenExecutor: if the given executor has broken.
     """
     specs = list(specs)
@@ -126,12 +127,13 @@ class _Course:
                 deaths = deaths + 1 if left == before else 1
                 if deaths > NEW_POOLS:
                     raise RuntimeError(
-                        f"processes of the sweep were killed {deaths} times in a row without a run that ended, most "
-                        "often for want of memory: close other programs, or pass an executor with fewer workers. "
-                        "The same sweep goes on from the checkpoints."
+                        f"processes of the sweep died {deaths} times in a row before a run ended. Was it for want of "
+                        "memory? Close other programs or pass an executor with fewer workers; the same sweep goes on "
+                        "from the checkpoints. Could they not start? Then call sweep from a file, below "
+                        "`if __name__ == '__main__':`."
                     ) from error
                 self.bar.update(self.bar.total - left - self.bar.n)
-                warnings.warn("a process of the sweep was killed; new ones go on with what is missing", stacklevel=3)
+                warnings.warn("a process of the sweep died; new ones go on with what is missing", stacklevel=3)
             else:
                 left = 0
             finally:

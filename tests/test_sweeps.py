@@ -209,13 +209,13 @@ def test_a_given_executor_that_breaks_is_the_callers_to_mend(store):
         sweeps.sweep([STANDARD], store, Broken(), progress=False)
 
 
-@pytest.mark.filterwarnings("ignore:a process of the sweep was killed:UserWarning")
+@pytest.mark.filterwarnings("ignore:a process of the sweep died:UserWarning")
 @pytest.mark.parametrize("makes", [[0, 0, 0, 0], [0, 0, 1, 0, 0, 0]])
 def test_a_pool_that_breaks_again_and_again_ends_the_sweep(makes, store, monkeypatch):
     """After three new pools in a row; a run that one of them finished starts the count anew."""
     pools = [Broken(number) for number in makes]
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: pools.pop(0))
-    with pytest.raises(RuntimeError, match="killed 4 times in a row.*memory.*fewer workers"):
+    with pytest.raises(RuntimeError, match="died 4 times in a row.*memory.*fewer workers"):
         sweeps.sweep([STANDARD, replace(STANDARD, budget=8)], store, progress=False)
     assert not pools and len(list(store.folder.glob("*.json"))) == sum(makes)
 
@@ -285,7 +285,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_a_new_pool(store, tmp_path):
     command = [sys.executable, str(program), str(Path(__file__).parent), str(store.folder), str(mark)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and done.stdout == "", done.stderr
-    assert mark.exists() and done.stderr.count("a process of the sweep was killed") == 1
+    assert mark.exists() and done.stderr.count("a process of the sweep died") == 1
     assert done.stderr.count("Warning") == 1
     records = [store.get(spec) for spec in MANY]
     expected = sweep(MANY, Store(tmp_path / "thread"))
