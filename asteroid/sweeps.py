@@ -46,7 +46,7 @@ def sweep(
         store: where records are kept.
         executor: any concurrent.futures executor; by default a pool of processes that share the cores, for which a
             script calls this below `if __name__ == "__main__":`.
-        progress: say what is to do and show a bar, or print a line for each run where there is no terminal. False
+        progress: say what is to do and show a bar, or print a line for each run where no bar can be shown. False
             prints nothing; warnings stay.
 
     Returns:

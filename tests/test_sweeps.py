@@ -180,7 +180,8 @@ def test_without_progress_a_sweep_prints_nothing(store, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_a_terminal_a_sweep_prints_a_line_for_each_run(store, capsys):
+def test_where_no_bar_is_shown_a_sweep_prints_a_line_for_each_run(store, capsys, monkeypatch):
+    monkeypatch.setenv("ASTEROID_QUIET", "1")
     with ThreadPoolExecutor(1) as executor:
         sweeps.sweep([STANDARD, replace(STANDARD, budget=8)], store, executor)
     first, *lines = capsys.readouterr().out.splitlines()
