@@ -98,7 +98,7 @@ def gemnet_weight(ours: str, weights: dict[str, np.ndarray], degrees: int) -> np
 
 def published_harmonics(degrees: int) -> list[int]:
     """Place of each of our spherical harmonics in the published order: by l, then m = 0, 1 ... l, −l ... −1."""
-    orders = [0] + [order for m in range(1, degrees) for order in (m, -m)]
+    orders = [*range(degrees), *range(-1, -degrees, -1)]
     return [degree**2 + order % (2 * degree + 1) for order in orders for degree in range(abs(order), degrees)]
 
 
@@ -120,8 +120,8 @@ GEMNET = {
     "blocks.{}.triplets.down.weight": "int_blocks.{}.trip_interaction.down_projection.weight",
     "blocks.{}.triplets.bilinear": "int_blocks.{}.trip_interaction.mlp_cbf.weight",
     "blocks.{}.triplets.sum_scale.factor": "int_blocks.{}.trip_interaction.scale_cbf_sum.scale_factor",
-    "blocks.{}.triplets.up.weight": "int_blocks.{0}.trip_interaction.up_projection_ca.weight "
-    "int_blocks.{0}.trip_interaction.up_projection_ac.weight",
+    "blocks.{}.triplets.up.forth.weight": "int_blocks.{}.trip_interaction.up_projection_ca.weight",
+    "blocks.{}.triplets.up.back.weight": "int_blocks.{}.trip_interaction.up_projection_ac.weight",
     "blocks.{}.quadruplets.radial.weight": "int_blocks.{}.quad_interaction.mlp_rbf.weight",
     "blocks.{}.quadruplets.radial_scale.factor": "int_blocks.{}.quad_interaction.scale_rbf.scale_factor",
     "blocks.{}.quadruplets.down.weight": "int_blocks.{}.quad_interaction.down_projection.weight",
@@ -129,8 +129,8 @@ GEMNET = {
     "blocks.{}.quadruplets.circular_scale.factor": "int_blocks.{}.quad_interaction.scale_cbf.scale_factor",
     "blocks.{}.quadruplets.bilinear": "int_blocks.{}.quad_interaction.mlp_sbf.weight",
     "blocks.{}.quadruplets.sum_scale.factor": "int_blocks.{}.quad_interaction.scale_sbf_sum.scale_factor",
-    "blocks.{}.quadruplets.up.weight": "int_blocks.{0}.quad_interaction.up_projection_ca.weight "
-    "int_blocks.{0}.quad_interaction.up_projection_ac.weight",
+    "blocks.{}.quadruplets.up.forth.weight": "int_blocks.{}.quad_interaction.up_projection_ca.weight",
+    "blocks.{}.quadruplets.up.back.weight": "int_blocks.{}.quad_interaction.up_projection_ac.weight",
     "blocks.{}.before_skip.{}.first.weight": "int_blocks.{}.layers_before_skip.{}.dense_mlp.0.weight",
     "blocks.{}.before_skip.{}.second.weight": "int_blocks.{}.layers_before_skip.{}.dense_mlp.1.weight",
     "blocks.{}.after_skip.{}.first.weight": "int_blocks.{}.layers_after_skip.{}.dense_mlp.0.weight",

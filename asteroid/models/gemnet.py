@@ -67,13 +67,19 @@ class Geometry(NamedTuple):
 
 
 class Quadruplets(NamedTuple):
-    """Basis functions of quadruplets c → a − b ← d."""
+    """Basis functions of quadruplets c → a − b ← d.
+
+    The spherical harmonics of (angle cab, dihedral cabd) are split into those with the sine of a multiple of the
+    dihedral and those with its cosine.
+    """
 
     radial: Tensor  # (edges, radial)
     circular: Tensor  # (f, a, b, d, circular): radial in |ab|, angle abd
-    azimuth: Tensor  # (f·a·b, c·orders, d): cosines and sines of multiples of the dihedral cabd
-    polar: list[Tensor]  # by order m, (f·a·c, degrees − m, b): angle cab
-    spherical: Tensor  # (f·a·c, spherical, l and m): radial in |ac|
+    sines: Tensor  # (f·a, c·harmonics, b·d)
+    azimuth: Tensor  # (f·a·b, 2·degrees − 1, d): cosines, then sines, of d's own azimuth
+    cosines: list[Tensor]  # by order m, (f·a, c·(degrees − m), (1 or 2)·b): of c's own azimuth
+    same: Tensor  # (f·a·c, harmonics, b): what the cosines count for d = c
+    spherical: Tensor  # (f·a·c, spherical, harmonics): radial in |ac|
 
 
 class GemNet(nn.Module):
@@ -111,14 +117,14 @@ class GemNet(nn.Module):
         Returns:
             (frames,), kcal/mol, up to the constant shift that a ForceField holds.
         """
-        config, frames, atoms = self.config, len(pos), len(z)
+        config = self.config
         distance, direction = distances(pos)
         edges = edge_list(distance, config.cutoff, capacity)
         length = edges.to_edges(distance.reshape(-1, 1)).squeeze(-1)
         radial = basis.radial_bessel(length, self.frequencies, config.cutoff, config.envelope)  # (edges, n)
         geometry = self.geometry(edges, radial, distance, direction)
 
-        h = self.embedding(z - 1).expand(frames, -1, -1)  # (f, a, atom)
+        h = self.embedding(z - 1).expand(len(pos), -1, -1)  # (f, a, atom)
         m = self.embed_edges(h, radial, edges)  # (edges, edge)
         radial_out = self.radial_out(radial)
         energy = self.outputs[0](m, radial_out, geometry)
@@ -170,31 +176,27 @@ class GemNet(nn.Module):
 class QuadrupletBasis(nn.Module):
     """Basis functions of quadruplets c → a − b ← d.
 
-    A spherical harmonic of (angle cab, dihedral cabd) is a polynomial in c's coordinates in a frame whose z axis points
-    from a to b; that and its azimuth's difference to d's are all there is of d. So the sum over d comes first, with
-    kernels of the azimuth alone, 2·degrees − 1 of them, and only then the one over b with all degrees² harmonics.
+    In a frame whose z axis points from a to b, a spherical harmonic of (angle cab, dihedral cabd) is a polynomial in
+    c's coordinates times a function of d's azimuth, and cos m(φ_c − φ_d) = cos mφ_c cos mφ_d + sin mφ_c sin mφ_d: the
+    sum over d can be taken before c is known, for all c at once. The published dihedral lies between 0 and π, however,
+    so that its sines lose their sign, and only the cosines separate; the sines need a table of quadruplets.
     """
 
     def __init__(self, config: GemNetQConfig):
         super().__init__()
         self.config = config
-        orders = [m for m in range(config.degrees) for _ in range(1 if m == 0 else 2) for _ in range(m, config.degrees)]
-        # The harmonics' degrees, ordered as the sums below leave them: by m, first cosine then sine, then by l.
-        self.degree = [
-            degree
-            for m in range(config.degrees)
-            for _ in range(1 if m == 0 else 2)
-            for degree in range(m, config.degrees)
-        ]
-        assert len(orders) == config.degrees**2
         self.radial = linear(config.frequencies, config.radial)
         self.circular = orthogonal(config.degrees * config.frequencies, config.circular)  # (l·n, circular)
-        self.spherical = orthogonal(config.degrees**2, config.frequencies, config.spherical)  # (l and m, n, spherical)
+        self.spherical = orthogonal(config.degrees**2, config.frequencies, config.spherical)  # (harmonic, n, spherical)
+        # Degrees of the harmonics, in the order of the sums: cosines by m, then sines by m, each by l.
+        self.degree = [
+            degree for first in (0, 1) for m in range(first, config.degrees) for degree in range(m, config.degrees)
+        ]
 
     def forward(
         self, radial: Tensor, bessel: Tensor, distance: Tensor, direction: Tensor, cosine: Tensor
     ) -> Quadruplets:
-        config, (frames, atoms, _) = self.config, distance.shape
+        config, (_, atoms, _) = self.config, distance.shape
         different = others(atoms, distance)[..., 0]  # (atoms, atoms)
 
         # Angle abd at b, with the length of ab, which may be beyond the cutoff of messages.
@@ -206,28 +208,42 @@ class QuadrupletBasis(nn.Module):
         angular = torch.stack(basis.legendre(cosine.transpose(1, 2), config.degrees), dim=-1)  # (f, a, b, d, l)
         circular = (angular @ projected) * different[:, None, :, None]  # without d = a
 
-        # Coordinates of directions ac and bd in frames whose z axis is ab.
+        # Coordinates of directions ac and bd in frames whose z axis is ab, as complex numbers x + iy.
         first, second = basis.azimuthal_axes(direction)  # (f, a, b, 3)
         x_c, y_c = first @ direction.mT, second @ direction.mT  # (f, a, b, c)
-        swapped = direction.transpose(1, 2)  # directions at b, which the axis of the batch below is
         x_d = (first.transpose(1, 2) @ direction.mT).transpose(1, 2)  # (f, a, b, d)
         y_d = (second.transpose(1, 2) @ direction.mT).transpose(1, 2)
-        del swapped
-        length = (x_d.square() + y_d.square() + 1e-12).sqrt()
+        length = (x_d.square() + y_d.square() + 1e-12).sqrt()  # collinear atoms a, b, d have no azimuth
         re_c, im_c = basis.powers(x_c, y_c, config.degrees)  # (f, a, b, c, m)
         re_d, im_d = basis.powers(x_d / length, y_d / length, config.degrees)  # (f, a, b, d, m)
-        re_c, im_c = re_c.unsqueeze(-1), im_c.unsqueeze(-1)  # (f, a, b, c, m, 1)
-        re_d, im_d = re_d.mT.unsqueeze(3), im_d.mT.unsqueeze(3)  # (f, a, b, 1, m, d)
-        cosines = re_c * re_d + im_c * im_d  # (f, a, b, c, m, d)
-        sines = (im_c * re_d - re_c * im_d)[..., 1:, :]
-        # The published dihedral is between 0 and π, so its sine has no sign.
-        sines = sines * sines[..., :1, :].detach().sign()
-        azimuth = torch.cat([cosines, sines], dim=4) * different[:, None, :]  # without c = d
 
-        polar = basis.legendre_derivatives(cosine, config.degrees)  # by m, (f, a, c, b, l)
-        polar = [(order * different[..., None]).mT.flatten(0, 2) for order in polar]  # without b = c
-        spherical = torch.einsum("pkn,kni->pik", bessel[:, self.degree], self.spherical)
-        return Quadruplets(self.radial(radial), circular, azimuth.flatten(3, 4).flatten(0, 2), polar, spherical)
+        # The sines, all of which share the sign of the first one.
+        sines = im_c.unsqueeze(4) * re_d.unsqueeze(3) - re_c.unsqueeze(4) * im_d.unsqueeze(3)  # (f, a, b, c, d, m)
+        sign = sines[..., 1:2].detach().sign() * different[:, :, None]  # without d = c
+        sines = (sines[..., 1:] * sign).permute(0, 1, 3, 5, 2, 4)  # (f, a, c, m, b, d)
+        polar = [  # by m, (f, a, c, l, b), without b = c
+            (order * different[..., None]).mT for order in basis.legendre_derivatives(cosine, config.degrees)
+        ]
+        table = torch.cat(
+            [polar[m].unsqueeze(-1) * sines[:, :, :, m - 1 : m] for m in range(1, config.degrees)], dim=3
+        )  # (f, a, c, harmonics, b, d)
+
+        re, im = re_c.permute(0, 1, 3, 4, 2), im_c.permute(0, 1, 3, 4, 2)  # (f, a, c, m, b)
+        cosines = [polar[0]] + [
+            torch.cat([polar[m] * re[:, :, :, m : m + 1], polar[m] * im[:, :, :, m : m + 1]], dim=-1)
+            for m in range(1, config.degrees)
+        ]
+        power = (re_c * re_d + im_c * im_d).permute(0, 1, 3, 4, 2)  # (f, a, c, m, b), of d = c
+        same = torch.cat([polar[m] * power[:, :, :, m : m + 1] for m in range(config.degrees)], dim=3)
+        return Quadruplets(
+            radial=self.radial(radial),
+            circular=circular,
+            sines=table.flatten(4, 5).flatten(2, 3).flatten(0, 1),
+            azimuth=torch.cat([re_d, im_d[..., 1:]], dim=-1).mT.flatten(0, 2),
+            cosines=[order.flatten(2, 3).flatten(0, 1) for order in cosines],
+            same=same.flatten(0, 2),
+            spherical=torch.einsum("pkn,kni->pik", bessel[:, self.degree], self.spherical),
+        )
 
 
 class Block(nn.Module):
@@ -251,10 +267,7 @@ class Block(nn.Module):
         """Atom features (frames, atoms, atom) and messages (edges, edge) after the block."""
         skip, *inputs = activation(self.inputs(m)).chunk(3 if self.with_quadruplets else 2, dim=-1)
         x = skip + self.triplets(inputs[0], geometry)
-        if self.with_quadruplets:
-            x = (x + self.quadruplets(inputs[1], geometry)) * INV_SQRT_3
-        else:
-            x = x * INV_SQRT_2
+        x = (x + self.quadruplets(inputs[1], geometry)) * INV_SQRT_3 if self.with_quadruplets else x * INV_SQRT_2
         m = self.after_skip((m + self.before_skip(x)) * INV_SQRT_2)
         h = (h + self.update(m, geometry.radial_atom, geometry)) * INV_SQRT_2
         return h, (m + self.after_concat(self.combine(h, m, geometry.edges))) * INV_SQRT_2
@@ -270,7 +283,7 @@ class Triplets(nn.Module):
         self.down = linear(config.edge, config.triplet)
         self.bilinear = orthogonal(config.circular, config.triplet, config.triplet_out)
         self.sum_scale = Scale()
-        self.up = linear(config.triplet_out, config.edge, parts=2)
+        self.up = BothDirections(config.triplet_out, config.edge)
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Messages (edges, edge)."""
@@ -279,8 +292,8 @@ class Triplets(nn.Module):
         x = activation(self.down(x))
         table = edges.to_pairs(x).view(-1, atoms, x.shape[1])  # (f·a, b, triplet)
         y = geometry.circular @ table  # (f·a, c·circular, triplet)
-        y = edges.to_edges(y.view(len(edges.edge), -1)) @ self.bilinear.flatten(0, 1)  # (edges, triplet_out)
-        return both_directions(self.up, self.sum_scale(x, y, edges.real), edges)
+        y = edges.to_edges(y.view(len(edges.edge), -1) @ self.bilinear.flatten(0, 1))  # (edges, triplet_out)
+        return self.up(self.sum_scale(x, y, edges.real), edges)
 
 
 class QuadrupletSum(nn.Module):
@@ -296,25 +309,28 @@ class QuadrupletSum(nn.Module):
         self.circular_scale = Scale()
         self.bilinear = orthogonal(config.spherical, config.quadruplet, config.quadruplet_out)
         self.sum_scale = Scale()
-        self.up = linear(config.quadruplet_out, config.edge, parts=2)
+        self.up = BothDirections(config.quadruplet_out, config.edge)
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Messages (edges, edge)."""
         basis, edges, frames, atoms = geometry.quadruplets, geometry.edges, geometry.frames, geometry.atoms
+        pairs = frames * atoms**2
         x = self.radial_scale(x, x * self.radial(basis.radial), edges.real)
         x = activation(self.down(x))
         table = edges.to_pairs(x).view(frames, 1, atoms, atoms, -1)  # (f, 1, b, d, quadruplet)
         x = self.circular_scale(table.expand(-1, atoms, -1, -1, -1), table * self.circular(basis.circular))
-        # Sum over d, then over b, order by order.
-        y = basis.azimuth @ x.flatten(0, 2)  # (f·a·b, c·orders, quadruplet)
-        y = y.view(frames, atoms, atoms, atoms, 2 * self.degrees - 1, -1).transpose(2, 3)  # (f, a, c, b, order, ...)
-        parts = []
-        for m, polar in enumerate(basis.polar):
-            for order in (m,) if m == 0 else (m, self.degrees - 1 + m):
-                parts.append(polar @ y[..., order, :].flatten(0, 2))  # (f·a·c, degrees − m, quadruplet)
-        y = basis.spherical @ torch.cat(parts, dim=1)  # (f·a·c, spherical, quadruplet)
-        y = edges.to_edges(y.flatten(1)) @ self.bilinear.flatten(0, 1)  # (edges, quadruplet_out)
-        return both_directions(self.up, self.sum_scale(x, y, edges.real), edges)
+        sines = basis.sines @ x.flatten(2, 3).flatten(0, 1)  # (f·a, c·harmonics, quadruplet)
+        # The cosines: the sum over d, then over b, order by order, without what counted d = c.
+        of_b = (basis.azimuth @ x.flatten(0, 2)).view(frames * atoms, atoms, 2 * self.degrees - 1, -1).transpose(1, 2)
+        cosines = [
+            (order @ of_b[:, [m] if m == 0 else [m, self.degrees - 1 + m]].flatten(1, 2)).view(pairs, self.degrees - m, -1)
+            for m, order in enumerate(basis.cosines)
+        ]
+        same = basis.same @ x.transpose(2, 3).flatten(0, 2)  # (f·a·c, harmonics, quadruplet): x of d = c
+        y = torch.cat([torch.cat(cosines, dim=1) - same, sines.view(pairs, -1, x.shape[-1])], dim=1)
+        y = (basis.spherical @ y).flatten(1)  # (f·a·c, spherical·quadruplet)
+        y = edges.to_edges(y @ self.bilinear.flatten(0, 1))  # (edges, quadruplet_out)
+        return self.up(self.sum_scale(x, y), edges)
 
 
 class AtomSum(nn.Module):
@@ -329,8 +345,7 @@ class AtomSum(nn.Module):
 
     def forward(self, m: Tensor, radial: Tensor, geometry: Geometry) -> Tensor:
         """Atom features (frames, atoms, atom)."""
-        table = geometry.edges.to_pairs(m * self.radial(radial))
-        total = table.view(geometry.frames, geometry.atoms, geometry.atoms, -1).sum(dim=2)
+        total = geometry.edges.sum_at_targets(m * self.radial(radial))
         return self.layers(activation(self.first(self.scale(m, total, geometry.edges.real))))
 
 
@@ -358,8 +373,18 @@ class Combine(nn.Module):
         """(edges, out) from h (frames, atoms, atom) and m (edges, edge)."""
         # Split in three, two parts of the product run once per atom instead of once per edge.
         of_c, of_a, of_edge = self.weight.split([self.atom, self.atom, len(self.weight) - 2 * self.atom])
-        of_atoms = (h @ of_a)[:, :, None] + (h @ of_c)[:, None]
-        return activation(edges.to_edges(of_atoms.flatten(0, 2)) + m @ of_edge)
+        return activation(edges.of_atoms(target=h @ of_a, source=h @ of_c) + m @ of_edge)
+
+
+class BothDirections(nn.Module):
+    """Messages c → a from what was gathered for c → a and, by a map of its own, for a → c."""
+
+    def __init__(self, inputs: int, out: int):
+        super().__init__()
+        self.forth, self.back = linear(inputs, out), linear(inputs, out)
+
+    def forward(self, x: Tensor, edges: Edges) -> Tensor:
+        return (activation(self.forth(x)) + activation(self.back(edges.reversed(x)))) * INV_SQRT_2
 
 
 class Residual(nn.Module):
@@ -396,12 +421,6 @@ def activation(x: Tensor) -> Tensor:
     """SiLU / 0.6, which keeps the variance of a normal variable nearly at 1."""
     # Spelt out: the higher derivatives then share one sigmoid, where PyTorch's own take it anew.
     return x * torch.sigmoid(x) * (1 / 0.6)
-
-
-def both_directions(up: nn.Linear, x: Tensor, edges: Edges) -> Tensor:
-    """Messages c → a from what was gathered for c → a and, by maps of their own, for a → c."""
-    forward, backward = activation(up(x)).chunk(2, dim=-1)
-    return (forward + edges.reversed(backward)) * INV_SQRT_2
 
 
 def residuals(width: int, layers: int) -> nn.Sequential:

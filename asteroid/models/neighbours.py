@@ -2,13 +2,14 @@
 
 A batch holds one molecule, so the table of pairs has one shape for all frames, and features of pairs come from
 broadcasting, whose derivatives are plain sums. Where maps of features cost most of the time they run on the list of
-edges alone; table and list are read into each other by gathers in both directions, derivatives included, never by a
-scatter.
+edges alone; table and list are read into each other by gathers in both directions, derivatives included, and atoms
+from edges by products with incidence matrices: nowhere is there a scatter.
 """
 
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -55,43 +56,53 @@ def envelope(distance: Tensor, cutoff: float, exponent: int = 6) -> Tensor:
 
 
 class Edges(NamedTuple):
-    """Directed edges of all frames of a batch, the same number of rows for each frame.
+    """Directed edges c → a of all frames of a batch, the same number of rows for each frame.
 
     Frames with fewer edges fill their last rows with pairs beyond the cutoff, whose envelope is zero.
 
     Attributes:
-        pair: (frames · edges,) row of each edge in the flattened table of pairs (frames · atoms · atoms).
+        pair: (frames · edges,) row of each edge in the flattened table of pairs (frames, a, c).
         edge: (frames · atoms · atoms,) row of each pair in the list of edges; any row where it has none.
-        listed: (frames · atoms · atoms, 1) whether a pair is in the list.
         reverse: (frames · edges,) row of each edge's opposite; a filling row is its own.
+        listed: (frames · atoms · atoms, 1) 1 where a pair is in the list, else 0.
         real: (frames · edges,) whether an edge is within the cutoff.
+        target, source: (frames, edges, atoms) 1 at the atom a (c) of each edge, else 0.
     """
 
     pair: Tensor
     edge: Tensor
-    listed: Tensor
     reverse: Tensor
+    listed: Tensor
     real: Tensor
+    target: Tensor
+    source: Tensor
 
     def to_edges(self, pairs: Tensor) -> Tensor:
-        """Rows (frames · edges, ...) of a table of pairs (frames · atoms · atoms, ...)."""
+        """Rows (frames · edges, width) of a table of pairs (frames · atoms · atoms, width)."""
         return _ToEdges.apply(pairs, self)
 
     def to_pairs(self, edges: Tensor) -> Tensor:
-        """Table of pairs (frames · atoms · atoms, ...) with zeros where there is no edge."""
+        """Table of pairs (frames · atoms · atoms, width) of rows (frames · edges, width); zeros where no edge is."""
         return _ToPairs.apply(edges, self)
 
     def reversed(self, edges: Tensor) -> Tensor:
         """For every edge the row of its opposite."""
         return _Reversed.apply(edges, self.reverse)
 
+    def sum_at_targets(self, edges: Tensor) -> Tensor:
+        """Sum over c (frames, atoms, width) of rows c → a of (frames · edges, width)."""
+        return self.target.mT @ edges.view(len(self.target), -1, edges.shape[-1])
+
+    def of_atoms(self, target: Tensor, source: Tensor) -> Tensor:
+        """For every edge the row of its target in one table (frames, atoms, width) plus that of its source in another."""
+        both = torch.cat([self.target, self.source], dim=2) @ torch.cat([target, source], dim=1)
+        return both.flatten(0, 1)
+
 
 def most_edges(pos: Tensor, cutoff: float) -> int:
-    """Largest number of directed edges of any frame of pos (frames, atoms, 3), Å."""
-    if not len(pos):
-        return 0
+    """Largest number of directed edges of any frame of pos (frames, atoms, 3), Å; at least 1."""
     # In parts: the table of pairs of ten thousand frames would not fit into the memory.
-    return max(int(_within(distances(part)[0], cutoff).sum(dim=(1, 2)).max()) for part in pos.split(1024))
+    return max(1, *(int(_within(distances(part)[0], cutoff).sum(dim=(1, 2)).max()) for part in pos.split(1024)))
 
 
 def edge_list(distance: Tensor, cutoff: float, capacity: int | None = None) -> Edges:
@@ -105,27 +116,29 @@ def edge_list(distance: Tensor, cutoff: float, capacity: int | None = None) -> E
     frames, atoms, _ = distance.shape
     within = _within(distance.detach(), cutoff).reshape(frames, -1)  # (frames, atoms²)
     if capacity is None:
-        capacity = int(within.sum(dim=1).max())
+        capacity = max(1, int(within.sum(dim=1).max()))
     # A stable sort keeps the edges of an atom together, in front of the pairs that are none.
     order = torch.argsort((~within).to(torch.uint8), dim=1, stable=True)
     rank = torch.argsort(order, dim=1)
     chosen = order[:, :capacity]
     real = torch.gather(within, 1, chosen)
+    target, source = chosen // atoms, chosen % atoms
     place = torch.arange(capacity, device=distance.device).expand_as(chosen)
-    opposite = torch.gather(rank, 1, chosen % atoms * atoms + chosen // atoms)
+    opposite = torch.gather(rank, 1, source * atoms + target)
     frame = torch.arange(frames, device=distance.device).unsqueeze(1)
     return Edges(
         pair=(chosen + frame * atoms**2).flatten(),
         edge=(rank.clamp(max=capacity - 1) + frame * capacity).flatten(),
-        listed=(rank < capacity).reshape(-1, 1),
         reverse=(torch.where(real, opposite, place) + frame * capacity).flatten(),
+        listed=(rank < capacity).to(distance.dtype).reshape(-1, 1),
         real=real.flatten(),
+        target=F.one_hot(target, atoms).to(distance.dtype),
+        source=F.one_hot(source, atoms).to(distance.dtype),
     )
 
 
 def _within(distance: Tensor, cutoff: float) -> Tensor:
-    self_pairs = torch.eye(distance.shape[1], dtype=torch.bool, device=distance.device)
-    return (distance < cutoff) & ~self_pairs
+    return (distance < cutoff) & (others(distance.shape[1], distance)[..., 0] > 0)
 
 
 # Every edge is one pair and no pair is two edges, so that the derivative of either gather is the other one.
@@ -146,7 +159,7 @@ class _ToPairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows: Tensor, edges: Edges) -> Tensor:
         ctx.edges = edges
-        return torch.where(edges.listed, rows.index_select(0, edges.edge), 0)
+        return rows.index_select(0, edges.edge) * edges.listed
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
