@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from asteroid.models.activations import silu
 from asteroid.models.neighbours import envelope, others
 
 
@@ -54,11 +55,6 @@ class EGNN(nn.Module):
         for layer in self.layers:
             h, pos = layer(h, pos)
         return self.config.energy_scale * self.readout(h).sum(dim=(1, 2))
-
-
-def silu(x: Tensor) -> Tensor:
-    """x · sigmoid(x), spelt out: its higher derivatives then share one sigmoid, where PyTorch's own take it anew."""
-    return x * torch.sigmoid(x)
 
 
 class EquivariantLayer(nn.Module):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from asteroid.models import basis
+from asteroid.models.activations import silu
 from asteroid.models.neighbours import Edges, distances, edge_list, most_edges, others
 
 INV_SQRT_2, INV_SQRT_3 = 2**-0.5, 3**-0.5
@@ -419,8 +420,7 @@ def variance(x: Tensor, real: Tensor | None = None) -> Tensor:
 
 def activation(x: Tensor) -> Tensor:
     """SiLU / 0.6, which keeps the variance of a normal variable nearly at 1."""
-    # Spelt out: the higher derivatives then share one sigmoid, where PyTorch's own take it anew.
-    return x * torch.sigmoid(x) * (1 / 0.6)
+    return silu(x) * (1 / 0.6)
 
 
 def residuals(width: int, layers: int) -> nn.Sequential:
