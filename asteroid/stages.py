@@ -17,6 +17,8 @@ from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField
 from asteroid.training import TrainConfig
 
+SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -287,6 +289,8 @@ def _train_from_scratch(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.build(recipe.model, **dict(recipe.model_config))
+    models.check_elements(model, train.z)
+    models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
     return _train(stage, model, train, valid, config, seed, folder, progress, bias, gamma)
 
 
@@ -339,6 +343,7 @@ def _train(
         seed=seed,
         checkpoint=checkpoint,
         progress=f"{stage} ({len(train)} {train.level} labels)" if progress else None,
+        shapes=models.static_shapes(model, train.pos),
     )
     provenance = {
         **identity,

@@ -6,11 +6,12 @@ import numbers
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -130,6 +131,7 @@ def fit(
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: str | None = None,
+    shapes: Mapping[str, int] = MappingProxyType({}),
 ) -> History:
     """Train a model on one set of labels; it ends with the averaged weights of the best validation force error.
 
@@ -146,6 +148,7 @@ def fit(
         checkpoint: file that is written once a minute and from which an interrupted training goes on, with the same
             numbers as one that was not interrupted; the caller removes it when the result is safe.
         progress: label of a progress bar, or None for silence.
+        shapes: from `models.static_shapes` for the training frames.
 
     Returns:
         The history.
@@ -173,14 +176,14 @@ def fit(
     compiled = config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
     objective = SupervisedObjective(config.rho)
     if compiled:
-        step_of = forces.compiled_training_step(model, z, objective, batch_of(0))
+        step_of = forces.compiled_training_step(model, z, objective, batch_of(0), shapes)
     else:
-        step_of = forces.training_step(model, z, objective)
+        step_of = forces.training_step(model, z, objective, shapes)
 
     history = state.history
     started, saved = time.perf_counter() - history.seconds, time.perf_counter()
     bar = progress_bar(progress, total=config.steps, initial=state.step, unit="step")
-    with bar:
+    with bar, _denormals_as_zeros():
         while state.step < config.steps and state.step - history.best_step < config.patience:
             value, gradients = step_of(*batch_of(state.step))
             state.add_loss(float(value))
@@ -244,6 +247,16 @@ def progress_bar(label: str | None, **settings: Any) -> tqdm:
     terminal = sys.stderr.isatty()
     wanted = label is not None and (terminal or "ipykernel" in sys.modules) and "ASTEROID_QUIET" not in os.environ
     return tqdm(desc=label, disable=not wanted, mininterval=0.1 if terminal else 5.0, **settings)
+
+
+@contextmanager
+def _denormals_as_zeros() -> Iterator[None]:
+    """Numbers below 1e-38, the saturated activations of far atoms among them, take processors many times as long."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class _State:

@@ -1,8 +1,10 @@
 """Physics that every model has to obey, in double precision, on random weights."""
 
+import copy
 import runpy
 import subprocess
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +12,27 @@ import numpy as np
 import parity
 import pytest
 import torch
+from scipy.special import spherical_jn
 from torch import Tensor, nn
 
 from asteroid import forces, models
+from asteroid.models import basis, layers
+from asteroid.models.layers import silu
+from asteroid.models.neighbours import envelope
 
 SMALL = {"layers": 2, "hidden": 16}
+GEMNET = {
+    "blocks": 2, "atom": 8, "edge": 12, "triplet": 6, "radial": 4, "circular": 5, "triplet_out": 7,
+    "degrees": 4, "frequencies": 3,
+}  # fmt: skip
+QUADRUPLETS = {"quadruplet": 5, "spherical": 6, "quadruplet_out": 7}
 CASES = [
     ("egnn", {**SMALL}),
     ("egnn", {**SMALL, "cutoff": 4.0}),
     ("egnn", {**SMALL, "update_positions": True}),
     ("egnn", {**SMALL, "cutoff": 4.0, "update_positions": True}),
+    ("gemnet-t", {**GEMNET, "cutoff": 4.0}),
+    ("gemnet-q", {**GEMNET, **QUADRUPLETS, "cutoff": 4.0, "interaction_cutoff": 4.0}),
 ]
 CUTOFF_CASES = [case for case in CASES if case[1].get("cutoff")]
 ATOMS = (2, 3, 21)
@@ -35,7 +48,8 @@ TOLERANCE = {
     "single precision": 1e-4,
     "parity": parity.TOLERANCE,
 }
-PARITY_FILE = Path(__file__).parent / "fixtures" / "egnn.npz"
+PARITY_FILES = [Path(__file__).parent / "fixtures" / f"{name}.npz" for name in ("egnn", "gemnet_t", "gemnet_q")]
+PARITY_FILE = PARITY_FILES[0]
 every_model = pytest.mark.parametrize(("name", "config"), CASES, ids=lambda value: str(value).replace(" ", ""))
 every_size = pytest.mark.parametrize("atoms", ATOMS)
 
@@ -71,7 +85,7 @@ def energy_and_force(model: nn.Module, z: Tensor, pos: Tensor) -> tuple[Tensor, 
 
 
 def assert_close(value: Tensor, reference: Tensor, what: str) -> None:
-    deviation = float((value - reference).abs().max() / reference.abs().max())
+    deviation = float(((value - reference).abs().max() / reference.abs().max()).detach())
     assert deviation < TOLERANCE[what], f"{what}: {deviation:.1e}"
 
 
@@ -237,7 +251,8 @@ def test_unknown_model_lists_the_known():
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_unknown_setting_lists_the_known(name):
-    with pytest.raises(ValueError, match=r"'depth'.*hidden.*layers"):
+    known = ".*".join(sorted(field.name for field in fields(models.MODELS[name][1])))
+    with pytest.raises(ValueError, match=rf"'depth'.*{known}"):
         models.build(name, depth=3)
 
 
@@ -248,8 +263,111 @@ def test_number_of_parameters_of_the_published_egnn():
     assert sum(parameter.numel() for parameter in models.build("egnn").parameters()) == expected == 501_889
 
 
-def test_egnn_reproduces_the_published_implementation():
-    assert max(parity.deviation(str(PARITY_FILE))) < TOLERANCE["parity"]
+@pytest.mark.parametrize(("name", "expected"), [("gemnet-t", 1_892_311), ("gemnet-q", 2_158_499)])
+def test_number_of_parameters_of_the_published_gemnet(name, expected):
+    """The published numbers count the scaling factors too, which are no parameters here."""
+    model = models.build(name)
+    assert sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers())) == expected
+
+
+@pytest.mark.parametrize("file", PARITY_FILES, ids=lambda file: file.stem)
+def test_the_published_implementation_is_reproduced(file):
+    assert max(parity.deviation(str(file))) < TOLERANCE["parity"]
+
+
+STRAIGHT = torch.tensor([[0.0, 0, 0], [0, 0, 1.1], [0, 0, 2.3], [0, 0, 3.4]], dtype=torch.float64)
+FLAT = torch.tensor([[0.0, 0, 0], [1.2, 0, 0], [-0.6, 1.04, 0], [-0.6, -1.04, 0]], dtype=torch.float64)
+RIGHT_ANGLES = torch.tensor([[0.0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]], dtype=torch.float64)
+
+
+@every_model
+@pytest.mark.parametrize("pos", [STRAIGHT, FLAT, RIGHT_ANGLES], ids=["straight", "flat", "right angles"])
+def test_forces_and_their_gradients_are_finite_where_angles_are_0_or_pi(name, config, pos):
+    model, z = random_model(name, config), torch.tensor([6, 6, 8, 1])
+
+    def objective(energy_of: forces.EnergyOf, pos: Tensor) -> Tensor:
+        return forces.energy_and_force(energy_of, pos, create_graph=True)[1].square().sum()
+
+    value, gradients = forces.training_step(model, z, objective)(pos[None])
+    assert torch.isfinite(value) and value > 0
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize(("name", "config"), CUTOFF_CASES, ids=lambda value: str(value).replace(" ", ""))
+def test_frames_with_different_numbers_of_neighbours_share_a_batch(name, config):
+    model, (z, pos) = random_model(name, config), molecule(21)
+    batch = torch.cat([0.8 * pos, pos, 2.0 * pos, 10 * pos])
+    energy, force = energy_and_force(model, z, batch)
+    singles = [energy_and_force(model, z, frame[None]) for frame in batch]
+    assert_close(energy, torch.cat([single[0] for single in singles]), "batch")
+    assert_close(force, torch.cat([single[1] for single in singles]), "batch")
+    shapes = models.static_shapes(model, batch)
+    with torch.no_grad():
+        assert_close(model(z, batch[1:3], **shapes), energy[1:3], "batch")
+
+
+@pytest.mark.parametrize("case", CASES[-2:], ids=lambda case: case[0])
+def test_scaling_factors_give_a_layers_output_the_variance_of_its_input(case):
+    model, (z, pos) = random_model(*case), molecule(9)
+    pos = pos + 0.1 * torch.randn(8, 9, 3, generator=torch.Generator().manual_seed(0), dtype=pos.dtype)
+    seen = []
+    unscaled = copy.deepcopy(model)
+    models.fit_scales(model, z, pos)
+    factors = [buffer for name, buffer in model.named_buffers()]
+    assert all(torch.isfinite(factor) and factor > 0 and factor != 1 for factor in factors)
+
+    def watch(scale, inputs, output):
+        real = inputs[2] if len(inputs) > 2 else None
+        seen.append([layers.variance(x, real) for x in (inputs[0], output)])
+
+    for module in model.modules():
+        if isinstance(module, layers.Scale):
+            module.register_forward_hook(watch)
+    with torch.no_grad():
+        energy, before = model(z, pos), unscaled(z, pos)
+    assert len(seen) == len(factors)
+    for reference, output in seen:
+        assert_close(output, reference, "batch")
+    assert float((energy - before).abs().max()) > 0
+
+
+@pytest.mark.parametrize("degrees", [1, 4, 7])
+def test_harmonics_of_one_degree_keep_the_sum_of_their_squares(degrees):
+    """Σ_m Y_lm² = (2l + 1) / 4π in every direction (Unsöld's theorem)."""
+    direction = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x, y, z = (direction / direction.norm(dim=1, keepdim=True)).T
+    polar, (re, im) = basis.legendre_derivatives(z, degrees), basis.powers(x, y, degrees)
+    total = torch.zeros(50, degrees, dtype=torch.float64)
+    for m, values in enumerate(polar):
+        total[:, m:] += values.square() * (re[:, m : m + 1].square() + im[:, m : m + 1].square())
+    expected = (2 * torch.arange(degrees, dtype=torch.float64) + 1) / (4 * np.pi)
+    assert_close(total, expected.expand_as(total), "batch")
+    for degree, value in enumerate(basis.legendre(z, degrees)):
+        assert_close(value, polar[0][:, degree], "batch")
+
+
+def test_radial_functions_are_the_spherical_bessel_functions_inside_and_zero_beyond_the_cutoff():
+    cutoff, distance = 5.0, torch.linspace(0.3, 5.5, 40, dtype=torch.float64)
+    values = basis.spherical_bessel(distance, 7, 6, cutoff)
+    inside = distance < cutoff
+    assert float(values[~inside].abs().max()) == 0
+    x = distance[inside] / cutoff
+    for degree in range(7):
+        for n, root in enumerate(basis.bessel_roots(7, 6)[degree]):
+            assert abs(spherical_jn(degree, root)) < 1e-12
+            norm = np.sqrt(2 / cutoff**3) / abs(spherical_jn(degree + 1, root))
+            expected = norm * torch.from_numpy(spherical_jn(degree, root * x.numpy()))
+            found = values[inside][:, degree, n]
+            assert_close(found, expected * envelope(distance[inside], cutoff, 5), "symmetry")
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_silu_has_the_derivatives_of_its_formula(order):
+    x = torch.linspace(-30, 30, 61, dtype=torch.float64, requires_grad=True)
+    ours, plain = silu(x), x * torch.sigmoid(x)
+    for _ in range(order):
+        ours, plain = (torch.autograd.grad(y.sum(), x, create_graph=True)[0] for y in (ours, plain))
+    assert_close(ours, plain, "symmetry")
 
 
 def test_the_parity_script_accepts_the_published_outputs():

@@ -40,6 +40,19 @@ def static_shapes(model: nn.Module, pos: Tensor) -> dict[str, int]:
     return model.static_shapes(pos) if hasattr(model, "static_shapes") else {}
 
 
+def fit_scales(model: nn.Module, z: Tensor, pos: Tensor) -> None:
+    """Fit a model's scaling factors, where it has any, to frames of its training data, before it is trained.
+
+    Args:
+        model: freshly initialised.
+        z: (atoms,).
+        pos: (frames, atoms, 3), Å.
+    """
+    if hasattr(model, "fit_scales"):
+        like = next(model.parameters())
+        model.fit_scales(z.to(like.device), pos.to(like.device, like.dtype))
+
+
 def check_elements(model: nn.Module, z: Tensor) -> None:
     """Raise a ValueError if a model has no embedding for one of the atomic numbers z (atoms,)."""
     known = model.config.elements

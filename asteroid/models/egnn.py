@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from asteroid.models.activations import silu
+from asteroid.models.layers import silu
 from asteroid.models.neighbours import envelope, others
 
 

@@ -7,8 +7,6 @@ Letters of axes: f frames, a b c d atoms (a: the target of message c → a), l d
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asteroid.models import basis
-from asteroid.models.activations import silu
+from asteroid.models.layers import Scale, activation, linear, orthogonal, residuals
 from asteroid.models.neighbours import Edges, distances, edge_list, most_edges, others
 
 INV_SQRT_2, INV_SQRT_3 = 2**-0.5, 3**-0.5
@@ -158,17 +156,20 @@ class GemNet(nn.Module):
         )
 
     def static_shapes(self, pos: Tensor) -> dict[str, int]:
-        """Arguments of `forward` that make its shapes the same for all batches of frames from pos (frames, atoms, 3)."""
+        """Arguments of `forward` that give all batches of frames from pos (frames, atoms, 3) the same shapes."""
         return {"capacity": most_edges(pos, self.config.cutoff)}
 
-    @contextmanager
-    def fitting_scales(self) -> Iterator[None]:
-        """Every forward pass meanwhile sets the scaling factors anew, each from the values that it meets."""
+    def fit_scales(self, z: Tensor, pos: Tensor) -> None:
+        """Set every scaling factor so that its layer's output has its input's variance on pos (frames, atoms, 3).
+
+        The layers are met in their order, each after those before it were scaled, so one pass suffices.
+        """
         scales = [module for module in self.modules() if isinstance(module, Scale)]
         for scale in scales:
             scale.fitting = True
         try:
-            yield
+            with torch.no_grad():
+                self(z, pos)
         finally:
             for scale in scales:
                 scale.fitting = False
@@ -324,7 +325,9 @@ class QuadrupletSum(nn.Module):
         # The cosines: the sum over d, then over b, order by order, without what counted d = c.
         of_b = (basis.azimuth @ x.flatten(0, 2)).view(frames * atoms, atoms, 2 * self.degrees - 1, -1).transpose(1, 2)
         cosines = [
-            (order @ of_b[:, [m] if m == 0 else [m, self.degrees - 1 + m]].flatten(1, 2)).view(pairs, self.degrees - m, -1)
+            (order @ of_b[:, m :: self.degrees - 1 if m else 2 * self.degrees].flatten(1, 2)).view(
+                pairs, self.degrees - m, -1
+            )
             for m, order in enumerate(basis.cosines)
         ]
         same = basis.same @ x.transpose(2, 3).flatten(0, 2)  # (f·a·c, harmonics, quadruplet): x of d = c
@@ -386,65 +389,3 @@ class BothDirections(nn.Module):
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
         return (activation(self.forth(x)) + activation(self.back(edges.reversed(x)))) * INV_SQRT_2
-
-
-class Residual(nn.Module):
-    """(x + act(W₂ act(W₁ x))) / √2."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.first, self.second = linear(width, width), linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x + activation(self.second(activation(self.first(x))))) * INV_SQRT_2
-
-
-class Scale(nn.Module):
-    """A constant that gives a layer's output the variance of its input (Gasteiger et al. 2021, section 6)."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("factor", torch.ones(()))
-        self.fitting = False
-
-    def forward(self, reference: Tensor, value: Tensor, real: Tensor | None = None) -> Tensor:
-        if self.fitting:
-            self.factor.copy_((variance(reference, real) / variance(value, real)).sqrt())
-        return value * self.factor
-
-
-def variance(x: Tensor, real: Tensor | None = None) -> Tensor:
-    x = x.detach().flatten(0, -2)
-    return x[real].var(dim=0).mean() if real is not None and len(real) == len(x) else x.var(dim=0).mean()
-
-
-def activation(x: Tensor) -> Tensor:
-    """SiLU / 0.6, which keeps the variance of a normal variable nearly at 1."""
-    return silu(x) * (1 / 0.6)
-
-
-def residuals(width: int, layers: int) -> nn.Sequential:
-    return nn.Sequential(*(Residual(width) for _ in range(layers)))
-
-
-def linear(inputs: int, outputs: int, parts: int = 1) -> nn.Linear:
-    """`parts` linear maps of the same input without constants, their outputs one after another."""
-    layer = nn.Linear(inputs, parts * outputs, bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(torch.cat([orthogonal(inputs, outputs).T for _ in range(parts)]))
-    return layer
-
-
-def orthogonal(*shape: int) -> nn.Parameter:
-    """Weights (..., outputs) of orthogonal directions, whose variance over all inputs is 1 / number of inputs.
-
-    Source:
-        Gasteiger et al. 2021, section 6.
-    """
-    weight = torch.empty(shape)
-    nn.init.orthogonal_(weight)
-    inputs = tuple(range(len(shape) - 1))
-    variance, mean = torch.var_mean(weight, dim=inputs, keepdim=True, correction=1)
-    if math.prod(shape[:-1]) > 1:
-        weight = (weight - mean) / (variance + 1e-6).sqrt()
-    return nn.Parameter(weight * math.prod(shape[:-1]) ** -0.5)

@@ -94,7 +94,7 @@ class Edges(NamedTuple):
         return self.target.mT @ edges.view(len(self.target), -1, edges.shape[-1])
 
     def of_atoms(self, target: Tensor, source: Tensor) -> Tensor:
-        """For every edge the row of its target in one table (frames, atoms, width) plus that of its source in another."""
+        """For every edge the row of its target plus that of its source, from tables (frames, atoms, width)."""
         both = torch.cat([self.target, self.source], dim=2) @ torch.cat([target, source], dim=1)
         return both.flatten(0, 1)
 
@@ -117,8 +117,10 @@ def edge_list(distance: Tensor, cutoff: float, capacity: int | None = None) -> E
     within = _within(distance.detach(), cutoff).reshape(frames, -1)  # (frames, atoms²)
     if capacity is None:
         capacity = max(1, int(within.sum(dim=1).max()))
-    # A stable sort keeps the edges of an atom together, in front of the pairs that are none.
-    order = torch.argsort((~within).to(torch.uint8), dim=1, stable=True)
+    # A stable sort keeps the edges of an atom together, in front of the pairs that are none. An atom's pair with itself
+    # comes last, where no capacity reaches: its distance is no distance.
+    itself = torch.eye(atoms, dtype=torch.bool, device=distance.device).flatten()
+    order = torch.argsort((~within).to(torch.uint8) + itself, dim=1, stable=True)
     rank = torch.argsort(order, dim=1)
     chosen = order[:, :capacity]
     real = torch.gather(within, 1, chosen)
