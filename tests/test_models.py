@@ -256,6 +256,15 @@ def test_unknown_setting_lists_the_known(name):
         models.build(name, depth=3)
 
 
+def test_a_preset_changes_the_size_and_settings_change_the_preset():
+    small = models.build("gemnet-t", preset="small", atom=32).config
+    assert small.edge < models.build("gemnet-t").config.edge and small.atom == 32
+    with pytest.raises(ValueError, match="'tiny'.*small"):
+        models.build("gemnet-t", preset="tiny")
+    with pytest.raises(ValueError, match="none"):
+        models.build("egnn", preset="small")
+
+
 def test_number_of_parameters_of_the_published_egnn():
     """55 elements embedded; a layer has six H × H maps and five vectors; the readout has H weights and a bias."""
     hidden, layers, elements = 128, 5, 55

@@ -276,3 +276,20 @@ def test_pretraining_on_cheap_labels_lowers_the_test_error():
     tuned = stages.fine_tune(pretrained, split.train, split.valid, recipe, **QUIET)
     errors = [stages.test_errors(force_field, split.test)["force_mae"] for force_field in (standard, tuned)]
     assert errors[1] < 0.95 * errors[0]
+
+
+@pytest.mark.parametrize("name", ["gemnet-t", "gemnet-q"])
+def test_gemnet_goes_through_all_stages_with_scaling_factors_of_its_own(name, split, tmp_path):
+    sizes = {"blocks": 1, "atom": 16, "edge": 16, "triplet": 8, "triplet_out": 8}
+    sizes |= {"quadruplet": 8, "spherical": 8, "quadruplet_out": 8} if name == "gemnet-q" else {}
+    slow = replace(tiny.TRAIN, learning_rate=0.002)
+    recipe = Recipe(name, sizes, accurate=slow, identification=slow, inaccurate=slow, fine_tuning=slow, gammas=(1.0,))
+    force_field = stages.asteroid(split, recipe, folder=tmp_path, **QUIET)
+    factors = [float(buffer) for buffer in force_field.model.buffers()]
+    assert factors and all(factor != 1 for factor in factors)
+    force_field.save(tmp_path / "final.safetensors")
+    again = ForceField.load(tmp_path / "final.safetensors")
+    ours, theirs = (trained.energy_and_force(split.test.pos)[1] for trained in (force_field, again))
+    assert torch.equal(ours, theirs)
+    losses_of_stage_two = force_field.provenance["started_from"]["history"]["train_loss"]
+    assert losses_of_stage_two[-1] < losses_of_stage_two[0]

@@ -6,25 +6,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from asteroid.models import gemnet
 from asteroid.models.egnn import EGNN, EGNNConfig
 from asteroid.models.gemnet import GemNet, GemNetQConfig, GemNetTConfig
 
 MODELS = {"egnn": (EGNN, EGNNConfig), "gemnet-t": (GemNet, GemNetTConfig), "gemnet-q": (GemNet, GemNetQConfig)}
 
+# Sizes between which one chooses by name; those that a preset leaves out are the published ones.
+PRESETS = {
+    "gemnet-t": {"small": gemnet.SMALL},
+    "gemnet-q": {"small": gemnet.SMALL | gemnet.SMALL_QUADRUPLETS},
+}
 
-def build(name: str, **config: Any) -> nn.Module:
+
+def build(name: str, preset: str | None = None, **config: Any) -> nn.Module:
     """A freshly initialised model; initialisation draws from torch's global generator.
 
     Args:
         name: one of `MODELS`.
-        config: fields of the model's configuration that differ from the published size.
+        preset: one of the model's `PRESETS`, by which a laptop can train it; None is the published size.
+        config: fields of the model's configuration that differ from that.
 
     Returns:
         A module that maps z (atoms,) and pos (frames, atoms, 3) in Å to energies (frames,) in kcal/mol; its
         configuration is at `.config`.
 
     Raises:
-        ValueError: for an unknown name or field.
+        ValueError: for an unknown name, preset or field.
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
@@ -32,7 +40,10 @@ def build(name: str, **config: Any) -> nn.Module:
     known = {field.name for field in fields(config_type)}
     if unknown := set(config) - known:
         raise ValueError(f"{name} has no setting {sorted(unknown)}; known: {', '.join(sorted(known))}")
-    return model(config_type(**config))
+    presets = PRESETS.get(name, {})
+    if preset is not None and preset not in presets:
+        raise ValueError(f"{name} has no preset {preset!r}; it has: {', '.join(presets) or 'none'}")
+    return model(config_type(**(presets.get(preset, {}) | config)))
 
 
 def static_shapes(model: nn.Module, pos: Tensor) -> dict[str, int]:

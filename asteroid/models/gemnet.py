@@ -53,6 +53,11 @@ class GemNetQConfig(GemNetTConfig):
     interaction_cutoff: float = 10.0  # Å, of the middle pair of a quadruplet
 
 
+# Small enough to be trained on two cores.
+SMALL = {"blocks": 2, "atom": 64, "edge": 64, "triplet": 32, "triplet_out": 32}
+SMALL_QUADRUPLETS = {"quadruplet": 16, "spherical": 16, "quadruplet_out": 16}
+
+
 class Geometry(NamedTuple):
     """What all blocks share."""
 
