@@ -118,9 +118,15 @@ class _Course:
         """Make what is missing in a pool of our own, and in a new one whenever a process of it was killed."""
         deaths, left = 0, self._left()
         while left:
+            foreign = set(multiprocessing.active_children())
             pool = local_pool(left)
             try:
                 self.run(pool)
+            except KeyboardInterrupt:
+                # Some may not have got the interrupt, or were still starting and lost it; Python would wait for them.
+                for process in set(multiprocessing.active_children()) - foreign:
+                    process.terminate()
+                raise
             except BrokenExecutor as error:
                 pool.shutdown()  # until its processes have gone, so that no run is made by two
                 before, left = left, self._left()

@@ -15,7 +15,7 @@ import torch
 from scipy.special import spherical_jn
 from torch import Tensor, nn
 
-from asteroid import forces, models
+from asteroid import forces, models, training
 from asteroid.models import basis, layers
 from asteroid.models.layers import silu
 from asteroid.models.neighbours import envelope
@@ -167,6 +167,28 @@ def test_gradient_of_a_function_of_energy_and_force_by_the_weights(name, config)
                 parameter.sub_(sign * step * along)
     expected = torch.tensor((values[0] - values[1]) / (2 * step), dtype=slope.dtype)
     assert_close(slope, expected, "gradient by finite differences")
+
+
+@every_model
+def test_a_step_can_be_traced_for_the_compiler_and_serves_another_model(name, config, monkeypatch):
+    """Nothing in it looks at values; parameters and scaling factors are inputs of the graph. Compiled it is elsewhere."""
+    monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
+    monkeypatch.setattr(forces, "_COMPILED", {})
+    z, pos = molecule(9)
+    batch = (torch.cat([pos, 1.3 * pos]), torch.zeros(2, dtype=pos.dtype), torch.zeros_like(pos).repeat(2, 1, 1))
+    batch = (*batch, torch.ones(2, dtype=pos.dtype))
+    for seed in (0, 1):
+        model = random_model(name, config, seed)
+        with torch.no_grad():
+            for buffer in model.buffers():
+                buffer.fill_(1.0 + seed)
+        shapes, objective = models.static_shapes(model, batch[0]), training.SupervisedObjective(0.9)
+        traced = forces.compiled_training_step(model, z, objective, batch, shapes)(*batch)
+        plain = forces.training_step(model, z, objective, shapes)(*batch)
+        assert_close(traced[0], plain[0], "symmetry")
+        for ours, theirs in zip(traced[1], plain[1], strict=True):
+            assert float((ours - theirs).abs().max()) < 1e-8 * float(plain[0])
+    assert len(forces._COMPILED) == 1
 
 
 @every_model

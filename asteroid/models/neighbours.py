@@ -9,7 +9,6 @@ from edges by products with incidence matrices: nowhere is there a scatter.
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -128,14 +127,15 @@ def edge_list(distance: Tensor, cutoff: float, capacity: int | None = None) -> E
     place = torch.arange(capacity, device=distance.device).expand_as(chosen)
     opposite = torch.gather(rank, 1, source * atoms + target)
     frame = torch.arange(frames, device=distance.device).unsqueeze(1)
+    number = torch.arange(atoms, device=distance.device)
     return Edges(
         pair=(chosen + frame * atoms**2).flatten(),
         edge=(rank.clamp(max=capacity - 1) + frame * capacity).flatten(),
         reverse=(torch.where(real, opposite, place) + frame * capacity).flatten(),
         listed=(rank < capacity).to(distance.dtype).reshape(-1, 1),
         real=real.flatten(),
-        target=F.one_hot(target, atoms).to(distance.dtype),
-        source=F.one_hot(source, atoms).to(distance.dtype),
+        target=(target.unsqueeze(-1) == number).to(distance.dtype),
+        source=(source.unsqueeze(-1) == number).to(distance.dtype),
     )
 
 
