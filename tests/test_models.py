@@ -171,7 +171,7 @@ def test_gradient_of_a_function_of_energy_and_force_by_the_weights(name, config)
 
 @every_model
 def test_a_step_can_be_traced_for_the_compiler_and_serves_another_model(name, config, monkeypatch):
-    """Nothing in it looks at values; parameters and scaling factors are inputs of the graph. Compiled it is elsewhere."""
+    """Nothing in it looks at values; parameters and scaling factors are inputs of the graph."""
     monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
     monkeypatch.setattr(forces, "_COMPILED", {})
     z, pos = molecule(9)
