@@ -290,6 +290,6 @@ def test_gemnet_goes_through_all_stages_with_scaling_factors_of_its_own(name, sp
     force_field.save(tmp_path / "final.safetensors")
     again = ForceField.load(tmp_path / "final.safetensors")
     ours, theirs = (trained.energy_and_force(split.test.pos)[1] for trained in (force_field, again))
-    assert torch.equal(ours, theirs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)  # threads add in any order
     losses_of_stage_two = force_field.provenance["started_from"]["history"]["train_loss"]
     assert losses_of_stage_two[-1] < losses_of_stage_two[0]
