@@ -56,7 +56,7 @@ def spherical_bessel(distance: Tensor, degrees: int, radial: int, cutoff: float,
     Source:
         Gasteiger et al. 2020, Eq. 6; normalised as in Gasteiger, Becker, Günnemann (NeurIPS 2021).
     """
-    roots = torch.from_numpy(bessel_roots(degrees, radial)).to(distance.device)  # (degrees, radial)
+    roots, norms = (torch.from_numpy(array).to(distance.device) for array in _roots_and_norms(degrees, radial))
     d = distance.double().unsqueeze(-1)
     values = []
     for degree in range(degrees):
@@ -64,12 +64,17 @@ def spherical_bessel(distance: Tensor, degrees: int, radial: int, cutoff: float,
         previous, value = torch.cos(x) / x, torch.sin(x) / x
         for k in range(degree):
             previous, value = value, (2 * k + 1) / x * value - previous
-        next_degree = np.abs(spherical_jn(degree + 1, bessel_roots(degrees, radial)[degree]))
-        values.append(value * torch.from_numpy(math.sqrt(2 / cutoff**3) / next_degree).to(d))
+        values.append(value * (norms[degree] * math.sqrt(2 / cutoff**3)))
     return (torch.stack(values, dim=-2) * envelope(d, cutoff, exponent).unsqueeze(-1)).to(distance.dtype)
 
 
 @cache
+def _roots_and_norms(degrees: int, radial: int) -> tuple[np.ndarray, np.ndarray]:
+    """The roots z_ln and the norms 1 / |j_{l+1}(z_ln)|: each (degrees, radial)."""
+    roots = bessel_roots(degrees, radial)
+    return roots, 1 / np.abs(spherical_jn(np.arange(1, degrees + 1)[:, None], roots))
+
+
 def bessel_roots(degrees: int, radial: int) -> np.ndarray:
     """The first `radial` positive roots of each spherical Bessel function j_l, l < degrees: (degrees, radial)."""
     # The roots of j_{l+1} lie between those of j_l, so each degree needs one root more of the degree before.
