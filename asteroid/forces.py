@@ -57,58 +57,62 @@ def training_step(
     return step
 
 
-def compiled_training_step(
+def traced_training_step(
     model: nn.Module,
     z: Tensor,
     objective: Objective,
     batch: tuple[Tensor, ...],
     shapes: Mapping[str, int] = MappingProxyType({}),
+    compile: bool = True,
 ) -> Step:
-    """`training_step` traced into one graph, parameter gradients included, and compiled for the shapes of a batch.
+    """`training_step` traced into one graph, parameter gradients included, for the shapes of a batch, and compiled.
 
-    Every later batch must have the shapes of `batch`. The compiled code serves every model of the same configuration
-    in this process, and is kept on disk, so that a later process starts in seconds. Where compiling fails (no C++
-    compiler, say, or a model without a hashable `config`) or its gradients differ from the eager ones, one warning is
-    given and the eager step returned.
+    Every later batch must have the shapes of `batch`. The graph alone saves what automatic differentiation does in
+    Python at every step; compiled it also has few passes through the memory, but that takes minutes the first time.
+    Either serves every model of the same configuration in this process; compiled code is also kept on disk. Where it
+    fails (no C++ compiler, say, or a model without a hashable `config`) or its gradients differ from the eager ones,
+    one warning is given and the eager step returned.
 
     Args:
-        objective: as in `training_step`; equal objectives share compiled code, so it must be hashable by value.
+        objective: as in `training_step`; equal objectives share the graph, so it must be hashable by value.
         batch: an example; see `training_step` for the rest.
+        compile: whether to compile the graph.
     """
     eager = training_step(model, z, objective, shapes)
     # The optimiser writes into the parameters' memory, which these views share.
     parameters = [parameter.detach() for parameter in model.parameters()]
     buffers = list(model.buffers())
     try:
-        about = (type(model), model.config, tuple(z.tolist()), objective, *shapes.items())
+        about = (compile, type(model), model.config, tuple(z.tolist()), objective, *shapes.items())
         key = (*about, *((x.shape, x.dtype, x.device) for x in batch))
-        known = key in _COMPILED
+        known = key in _TRACED
     except (AttributeError, TypeError) as error:
-        return _uncompiled(eager, error)
+        return _untraced(eager, error)
     if not known:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own, about parts of PyTorch
-                code = _compile(copy.deepcopy(model), z, objective, shapes, parameters, buffers, batch)
+                code = _trace(copy.deepcopy(model), z, objective, shapes, parameters, buffers, batch)
+                code = _compile(code) if compile else code
                 _check(code(parameters, buffers, *batch), eager(*batch))
-            _COMPILED[key] = code
+            _TRACED[key] = code
         except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
-            _COMPILED[key] = None
-            return _uncompiled(eager, error)
-    compiled = _COMPILED[key]
-    return eager if compiled is None else lambda *batch: compiled(parameters, buffers, *batch)
+            _TRACED[key] = None
+            return _untraced(eager, error)
+    code = _TRACED[key]
+    return eager if code is None else lambda *batch: code(parameters, buffers, *batch)
 
 
-_COMPILED: dict[tuple, Callable | None] = {}
+_TRACED: dict[tuple, Callable | None] = {}
 
 
-def _uncompiled(eager: Step, error: Exception) -> Step:
+def _untraced(eager: Step, error: Exception) -> Step:
     reason = str(error).strip().split("\n")[0]
-    warnings.warn(f"training runs uncompiled, about half as fast ({type(error).__name__}: {reason})", stacklevel=3)
+    warnings.warn(f"training runs uncompiled and slower ({type(error).__name__}: {reason})", stacklevel=3)
     return eager
 
 
-def _compile(
+def _trace(
     model: nn.Module,
     z: Tensor,
     objective: Objective,
@@ -119,7 +123,6 @@ def _compile(
 ) -> Callable:
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "asteroid" / "inductor"))
     names = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
 
     def step(parameters: list[Tensor], buffers: list[Tensor], *batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -128,7 +131,12 @@ def _compile(
         value = objective(lambda pos: functional_call(model, weights, (z, pos), dict(shapes)), *batch)
         return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
-    return torch.compile(make_fx(step)(parameters, buffers, *batch), dynamic=False, fullgraph=True)
+    return make_fx(step)(parameters, buffers, *batch)
+
+
+def _compile(graph: Callable) -> Callable:
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "asteroid" / "inductor"))
+    return torch.compile(graph, dynamic=False, fullgraph=True)
 
 
 def _check(compiled: tuple[Tensor, tuple[Tensor, ...]], eager: tuple[Tensor, tuple[Tensor, ...]]) -> None:
@@ -136,4 +144,4 @@ def _check(compiled: tuple[Tensor, tuple[Tensor, ...]], eager: tuple[Tensor, tup
     scale = max(float(gradient.abs().max()) for gradient in eager[1])
     worst = max(float((a - b).abs().max()) for a, b in zip(compiled[1], eager[1], strict=True))
     if not worst <= tolerance * scale:
-        raise ArithmeticError(f"compiled gradients differ from eager ones by {worst:.1e} of {scale:.1e}")
+        raise ArithmeticError(f"traced gradients differ from eager ones by {worst:.1e} of {scale:.1e}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asteroid import losses, models, training
+from asteroid import identity, losses, models, training
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField
@@ -309,7 +309,7 @@ def _train(
 ) -> ForceField:
     """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
     check_same_molecule(train, valid)
-    identity = {
+    about = {
         "stage": stage,
         "molecule": train.molecule,
         "level": train.level,
@@ -317,7 +317,7 @@ def _train(
         "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
         "config": asdict(config),
         "seed": seed,
-        "start": training.fingerprint(model),
+        "start": identity.fingerprint(model),
         "gamma": gamma,
     }
     finished = checkpoint = None
@@ -325,8 +325,8 @@ def _train(
         finished, checkpoint = Path(folder, f"{stage}.safetensors"), Path(folder, f"{stage}.checkpoint")
     if finished is not None and finished.exists():
         found = ForceField.load(finished)
-        same = all(found.provenance.get(name) == value for name, value in identity.items())
-        same = same and models.describe(found.model) == models.describe(model) and training.agree(found.bias, bias)
+        same = all(found.provenance.get(name) == value for name, value in about.items())
+        same = same and models.describe(found.model) == models.describe(model) and identity.agree(found.bias, bias)
         if not same:
             raise ValueError(
                 f"{finished} is of another training (labels, settings, bias or starting weights); delete it or use "
@@ -346,7 +346,7 @@ def _train(
         shapes=models.static_shapes(model, train.pos),
     )
     provenance = {
-        **identity,
+        **about,
         "valid_force_mae": history.best,
         "history": asdict(history),
         "seconds": history.seconds,

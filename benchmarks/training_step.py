@@ -7,6 +7,7 @@ machine that does nothing else.
 
 import argparse
 import resource
+import statistics
 import sys
 import time
 from functools import partial
@@ -20,7 +21,7 @@ from calibrate import unit_seconds
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from asteroid import forces, models, training
+from asteroid import forces, machine, models, training
 
 MOLECULES = {
     "ethanol": lambda: ase.build.molecule("CH3CH2OH"),
@@ -47,21 +48,22 @@ def frames_of(atoms: Atoms) -> torch.Tensor:
     return pos + 0.05 * torch.randn(FRAMES, *pos.shape, generator=torch.Generator().manual_seed(0))
 
 
-def seconds_of(step_of, state, batch, least: float = 5.0) -> float:
-    """Median seconds of a step, over `least` seconds and at least ten steps."""
-    times: list[float] = []
-    while len(times) < 13 or sum(times) < least:
-        start = time.perf_counter()
-        _, gradients = step_of(*batch)
-        state.update(gradients)
-        times.append(time.perf_counter() - start)
-    times = sorted(times[3:])
-    return times[len(times) // 2]
+def measured(step_of, state, batch, rounds: int = 15) -> tuple[float, float]:
+    """Median ms of a step and median number of units; both are timed in turn, for clocks change by the second."""
+    milliseconds, units = [], []
+    for _ in range(rounds):
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < 0.3:
+            _, gradients = step_of(*batch)
+            state.update(gradients)
+            steps += 1
+        milliseconds.append(1e3 * spent / steps)
+        units.append(spent / steps / unit_seconds(1, repeats=5))
+    return statistics.median(milliseconds), statistics.median(units)
 
 
 def main(cases: list[tuple[str, str]], compiled: bool) -> None:
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as training does
     print("model     molecule  step         ms    units  GFLOP  units of a product of that many FLOP  peak GB")
     for name, molecule in cases:
         torch.manual_seed(0)
@@ -70,27 +72,23 @@ def main(cases: list[tuple[str, str]], compiled: bool) -> None:
         z, pos = torch.tensor(atoms.numbers), frames_of(atoms)
         batch = (pos, torch.randn(len(pos)), torch.randn_like(pos), torch.ones(len(pos)))
         objective = training.SupervisedObjective(rho=0.999)
-        state = training._State(model, training.TrainConfig(learning_rate=1e-5))
+        state = training.State(model, training.TrainConfig(learning_rate=1e-5))
         make = partial(forces.training_step, model, z, objective, shapes=models.static_shapes(model, pos))
         with FlopCounter() as counter:
             make()(*batch)
         flop = counter.total
-        kinds = {"eager": make}
-        if compiled:
-            kinds["compiled"] = partial(
-                forces.compiled_training_step, model, z, objective, batch, shapes=models.static_shapes(model, pos)
-            )
+        trace = partial(forces.traced_training_step, model, z, objective, batch, models.static_shapes(model, pos))
+        kinds = {"eager": make, "traced": partial(trace, compile=False)} | ({"compiled": trace} if compiled else {})
         for kind, make_step in kinds.items():
-            before = unit_seconds(1)
             started = time.perf_counter()
             step = make_step()
             made = time.perf_counter() - started
-            seconds = seconds_of(step, state, batch)
-            unit = (before + unit_seconds(1)) / 2
+            with machine.long_work():
+                milliseconds, units = measured(step, state, batch)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             print(
-                f"{name:9} {molecule:9} {kind:9} {1e3 * seconds:7.1f} {seconds / unit:7.2f} {flop / 1e9:6.2f}"
-                f" {flop / 2.36e9:7.2f} {peak:7.2f}   unit {1e3 * unit:.1f} ms, made in {made:.0f} s",
+                f"{name:9} {molecule:9} {kind:9} {milliseconds:7.1f} {units:7.2f} {flop / 1e9:6.2f}"
+                f" {flop / 2.36e9:7.2f} {peak:7.2f}   made in {made:.0f} s",
                 flush=True,
             )
 

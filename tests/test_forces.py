@@ -66,7 +66,7 @@ def test_the_compiled_step_is_the_eager_one_and_follows_the_weights():
     model, columns = tiny.model(**one_layer), batch(torch.float32)
     objective = SupervisedObjective(rho=0.999)
     eager = forces.training_step(model, z(), objective)
-    compiled = forces.compiled_training_step(model, z(), objective, columns)  # would warn if it fell back
+    compiled = forces.traced_training_step(model, z(), objective, columns)  # would warn if it fell back
     other = (columns[0] + 0.01, *columns[1:])
     for scale, frames in ((1.0, columns), (1.0, other), (1.1, columns)):
         with torch.no_grad():
@@ -81,7 +81,7 @@ def test_the_compiled_step_is_the_eager_one_and_follows_the_weights():
 
     twin = tiny.model(seed=1, **one_layer)  # a second model of the same shape has its own weights in the same code
     value = float(forces.training_step(twin, z(), objective)(*columns)[0])
-    compiled_value = float(forces.compiled_training_step(twin, z(), objective, columns)(*columns)[0])
+    compiled_value = float(forces.traced_training_step(twin, z(), objective, columns)(*columns)[0])
     assert compiled_value == pytest.approx(value, rel=TOLERANCE["compiled"])
 
 
@@ -89,12 +89,11 @@ def fails(*args: object) -> None:
     raise RuntimeError("no compiler here\nand a long trace")
 
 
-def wrong(model, z, objective, shapes, parameters, buffers, batch):
+def wrong(graph):
     """Code whose gradients are off by 10 %."""
-    step = forces.training_step(model, z, objective, shapes)
 
     def compiled(parameters, buffers, *batch):
-        value, gradients = step(*batch)
+        value, gradients = graph(parameters, buffers, *batch)
         return value, tuple(1.1 * gradient for gradient in gradients)
 
     return compiled
@@ -126,7 +125,7 @@ class Unhashable(SupervisedObjective):
 def test_what_has_no_identity_is_trained_uncompiled(model, objective, reason):
     columns = batch(torch.float32)
     with pytest.warns(UserWarning, match=f"uncompiled.*{reason}") as given:
-        step_of = forces.compiled_training_step(model, z(), objective, columns)
+        step_of = forces.traced_training_step(model, z(), objective, columns)
     expected = forces.training_step(model, z(), objective)(*columns)
     assert len(given) == 1 and torch.equal(step_of(*columns)[0], expected[0])
 
@@ -137,11 +136,11 @@ def test_without_a_working_compiler_there_is_one_warning_and_the_eager_step(comp
     objective = SupervisedObjective(rho=0.5 if compile is fails else 0.6)  # no other test has compiled these
     model, columns = tiny.model(), batch(torch.float32)
     with pytest.warns(UserWarning, match=reason) as given:
-        step_of = forces.compiled_training_step(model, z(), objective, columns)
+        step_of = forces.traced_training_step(model, z(), objective, columns)
     assert len(given) == 1 and "long trace" not in str(given[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        again = forces.compiled_training_step(model, z(), objective, columns)
+        again = forces.traced_training_step(model, z(), objective, columns)
     expected = forces.training_step(model, z(), objective)(*columns)
     for step in (step_of, again):
         value, gradients = step(*columns)

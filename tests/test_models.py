@@ -170,10 +170,9 @@ def test_gradient_of_a_function_of_energy_and_force_by_the_weights(name, config)
 
 
 @every_model
-def test_a_step_can_be_traced_for_the_compiler_and_serves_another_model(name, config, monkeypatch):
+def test_a_step_can_be_traced_and_its_graph_serves_another_model(name, config, monkeypatch):
     """Nothing in it looks at values; parameters and scaling factors are inputs of the graph."""
-    monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
-    monkeypatch.setattr(forces, "_COMPILED", {})
+    monkeypatch.setattr(forces, "_TRACED", {})
     z, pos = molecule(9)
     batch = (torch.cat([pos, 1.3 * pos]), torch.zeros(2, dtype=pos.dtype), torch.zeros_like(pos).repeat(2, 1, 1))
     batch = (*batch, torch.ones(2, dtype=pos.dtype))
@@ -183,12 +182,12 @@ def test_a_step_can_be_traced_for_the_compiler_and_serves_another_model(name, co
             for buffer in model.buffers():
                 buffer.fill_(1.0 + seed)
         shapes, objective = models.static_shapes(model, batch[0]), training.SupervisedObjective(0.9)
-        traced = forces.compiled_training_step(model, z, objective, batch, shapes)(*batch)
+        traced = forces.traced_training_step(model, z, objective, batch, shapes, compile=False)(*batch)
         plain = forces.training_step(model, z, objective, shapes)(*batch)
         assert_close(traced[0], plain[0], "symmetry")
         for ours, theirs in zip(traced[1], plain[1], strict=True):
             assert float((ours - theirs).abs().max()) < 1e-8 * float(plain[0])
-    assert len(forces._COMPILED) == 1
+    assert len(forces._TRACED) == 1
 
 
 @every_model

@@ -99,7 +99,25 @@ class _SiLUGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, second: Tensor) -> tuple[Tensor, Tensor]:
         gradient, x = ctx.saved_tensors
+        return _SiLUGradient.apply(second, x), _SiLUCurvature.apply(second * gradient, x)
+
+
+class _SiLUCurvature(torch.autograd.Function):
+    """g f''(x), where f''(x) = s (1 − s) (2 + x (1 − 2s)) and s is the sigmoid of x."""
+
+    @staticmethod
+    def forward(ctx, gradient: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient, x)
+        # In place: large temporaries, not arithmetic, are what takes the time.
         s = torch.sigmoid(x)
-        # f''(x) = s (1 − s) (2 + x (1 − 2s))
-        curvature = (s - s * s) * torch.addcmul(x + 2, s, x, value=-2)
-        return _SiLUGradient.apply(second, x), second * gradient * curvature
+        result = torch.addcmul(x, s, x, value=-2).add_(2).mul_(gradient)
+        return result.mul_(s.addcmul_(s, s, value=-1))
+
+    @staticmethod
+    def backward(ctx, second: Tensor) -> tuple[Tensor, Tensor]:
+        gradient, x = ctx.saved_tensors
+        s = torch.sigmoid(x)
+        slope = s - s * s
+        # f'''(x) = s' (3 (1 − 2s) + x ((1 − 2s)² − 2s')) with s' = s (1 − s)
+        third = slope * (3 * (1 - 2 * s) + x * ((1 - 2 * s) ** 2 - 2 * slope))
+        return _SiLUCurvature.apply(second, x), second * gradient * third
