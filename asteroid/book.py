@@ -14,9 +14,12 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+
+import yaml
 
 DEFAULT_PROFILE = "laptop"
 
@@ -40,56 +43,93 @@ def root() -> Path:
     )
 
 
-def make_pages(profile: str | None = None, only: list[str] | None = None, folder: Path | None = None) -> list[Path]:
-    """Execute each stale notebook of ``notebooks/`` into ``book/pages/``.
+@dataclass(frozen=True)
+class Page:
+    """A page that a notebook makes: under its own name as it is, or one of ``book/variants.yml``.
 
-    A page is stale when its notebook, the profile, the library, the embedded data or the profile's records are no
-    longer those it was made with. Each page replaces its predecessor only once it is whole.
+    Attributes:
+        notebook: The notebook's file.
+        parameters: What the page changes of the notebook's parameters, the profile apart.
+        title: Heading in place of the notebook's own; None keeps that.
+    """
+
+    notebook: Path
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    title: str | None = None
+
+
+def pages_of(folder: Path) -> dict[str, Page]:
+    """All pages by name: one for each notebook, then its variants.
+
+    Args:
+        folder: The repository's root.
+
+    Raises:
+        ValueError: If a variant names a notebook that is not there, or has another setting than those of a page.
+    """
+    notebooks = {path.stem: path for path in sorted((folder / "notebooks").glob("*.ipynb"))}
+    pages = {name: Page(path) for name, path in notebooks.items()}
+    variants = folder / "book/variants.yml"
+    for name, about in (yaml.safe_load(variants.read_text("utf-8")) if variants.exists() else {}).items():
+        try:
+            _one_of("notebook", about["notebook"], notebooks.values())
+            pages[name] = Page(**{**about, "notebook": notebooks[about["notebook"]]})
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{variants.name}, page {name!r}: {error}") from None
+    return pages
+
+
+def make_pages(profile: str | None = None, only: list[str] | None = None, folder: Path | None = None) -> list[Path]:
+    """Execute the notebook of each stale page into ``book/pages/``.
+
+    A page is stale when its notebook, its parameters, the profile, the library, the embedded data or the profile's
+    records are no longer those it was made with. Each page replaces its predecessor only once it is whole.
 
     Args:
         profile: Name of a file in ``asteroid/profiles``; by default ``$ASTEROID_PROFILE``, else ``"laptop"``.
-        only: Names of the notebooks to consider, without suffix; by default all.
+        only: Names of the pages to consider, without suffix; by default all.
         folder: The repository's root; by default the one that holds this file.
 
     Returns:
         The pages that were made anew.
 
     Raises:
-        ValueError: If there is no such profile or notebook.
+        ValueError: If there is no such profile or page.
         NotebookError: If a notebook fails; pages made before it stay.
     """
     profile = profile or os.environ.get("ASTEROID_PROFILE") or DEFAULT_PROFILE
     folder = folder or root()
     _one_of("profile", profile, (folder / "asteroid/profiles").glob("*.yaml"))
-    notebooks = {path.stem: path for path in sorted((folder / "notebooks").glob("*.ipynb"))}
+    known = pages_of(folder)
     for name in only or []:
-        _one_of("notebook", name, notebooks.values())
+        _one_of("page", name, map(Path, known))
 
     pages = folder / "book/pages"
     pages.mkdir(parents=True, exist_ok=True)
-    for page in pages.glob("*.ipynb"):
-        if page.stem not in notebooks:  # else a table of contents that still names it would build here and only here
-            page.unlink()
+    for file in pages.glob("*.ipynb"):
+        if file.stem not in known:  # else a table of contents that still names it would build here and only here
+            file.unlink()
 
     made = []
-    for name in only or notebooks:
-        page, sources = pages / f"{name}.ipynb", _sources(folder, notebooks[name], profile)
-        if _seal_of(page) == _seal(profile, sources, _records(folder, profile)):
+    for name in only or known:
+        page, sources = known[name], _sources(folder, known[name], profile)
+        file = pages / f"{name}.ipynb"
+        if _seal_of(file) == _seal(profile, sources, _records(folder, profile)):
             print(f"{name}: up to date (profile {profile})", flush=True)
             continue
         print(f"{name}: executing (profile {profile})", end=" ... ", flush=True)
         start = time.perf_counter()
-        executed = _execute(notebooks[name], profile, folder)
+        executed = _execute(page, profile, folder)
         # The sources are those of before the run, since an edit during a long run must count; the records are those of
         # after it, since a notebook makes the ones it misses.
-        _write(page, executed, _seal(profile, sources, _records(folder, profile)))
+        _write(file, executed, _seal(profile, sources, _records(folder, profile)))
         print(f"{time.perf_counter() - start:.0f} s", flush=True)
-        made.append(page)
+        made.append(file)
     # A notebook's records are news to those executed before it, which did not ask for them.
-    for page in made:
-        seal = _seal(profile, _seal_of(page)["sources"], _records(folder, profile))
-        if seal != _seal_of(page):
-            _write(page, json.loads(page.read_text(encoding="utf-8")), seal)
+    for file in made:
+        seal = _seal(profile, _seal_of(file)["sources"], _records(folder, profile))
+        if seal != _seal_of(file):
+            _write(file, json.loads(file.read_text(encoding="utf-8")), seal)
     return made
 
 
@@ -168,13 +208,15 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line: ``python -m asteroid.book [--profile NAME] [NOTEBOOK ...]``."""
-    parser = argparse.ArgumentParser(prog="python -m asteroid.book", description="Execute the stale notebooks.")
+    """Command line: ``python -m asteroid.book [--profile NAME] [PAGE ...]``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asteroid.book", description="Execute the notebooks of stale pages."
+    )
     parser.add_argument("--profile", help="default: $ASTEROID_PROFILE, else laptop")
-    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name without suffix; default: all")
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help="name without suffix; default: all")
     options = parser.parse_args(arguments)
     try:
-        make_pages(options.profile, options.notebooks)
+        make_pages(options.profile, options.pages)
     except (NotebookError, ValueError) as error:
         sys.exit(f"\n{error}")
 
@@ -195,7 +237,7 @@ def _injected(cells: list[str]) -> list[str]:
     return [target.id for s in statements if isinstance(s, ast.Assign) for target in s.targets]
 
 
-def _execute(notebook: Path, profile: str, folder: Path) -> dict:
+def _execute(page: Page, profile: str, folder: Path) -> dict:
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -205,9 +247,9 @@ def _execute(notebook: Path, profile: str, folder: Path) -> dict:
         with _this_interpreter():
             # A notebook in and out, not paths: papermill formats paths, which braces in a folder's name break.
             executed = papermill.execute_notebook(
-                nbformat.read(notebook, as_version=4),
+                nbformat.read(page.notebook, as_version=4),
                 None,
-                parameters={"profile": profile},
+                parameters={**page.parameters, "profile": profile},
                 kernel_name="python3",
                 cwd=str(folder),
                 progress_bar=False,
@@ -218,14 +260,18 @@ def _execute(notebook: Path, profile: str, folder: Path) -> dict:
     except DeadKernelError as error:
         why = f"its kernel died, most often for want of memory: {error}"
     else:
-        if profile == DEFAULT_PROFILE:  # what papermill injected repeats the cell above it
+        if page.title is not None:
+            heading = executed.cells[0]
+            heading.source = f"# {page.title}\n" + heading.source.partition("\n")[2]
+        if profile == DEFAULT_PROFILE and not page.parameters:  # what papermill injected repeats the cell above it
             for cell in executed.cells:
                 if "injected-parameters" in cell.metadata.get("tags", []):
                     cell.metadata.tags.append("remove-cell")
         return executed
     raise NotebookError(
-        f"notebooks/{notebook.name} failed, no page was made: {why}\n"
-        f"To look into it: papermill notebooks/{notebook.name} out.ipynb -p profile {profile}"
+        f"notebooks/{page.notebook.name} failed, no page was made: {why}\n"
+        f"To look into it: papermill notebooks/{page.notebook.name} out.ipynb -p profile {profile}"
+        + "".join(f" -p {name} {value}" for name, value in page.parameters.items())
     )
 
 
@@ -258,26 +304,25 @@ def _this_interpreter() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _write(page: Path, notebook: dict, seal: dict) -> None:
+def _write(file: Path, notebook: dict, seal: dict) -> None:
     notebook["metadata"]["asteroid"] = seal
-    part = page.with_suffix(".part")
+    part = file.with_suffix(".part")
     part.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(page)
+    part.replace(file)
 
 
 def _seal(profile: str, sources: str, records: str) -> dict:
     return {"profile": profile, "sources": sources, "records": records}
 
 
-def _seal_of(page: Path) -> dict | None:
-    return json.loads(page.read_text(encoding="utf-8"))["metadata"].get("asteroid") if page.exists() else None
+def _seal_of(file: Path) -> dict | None:
+    return json.loads(file.read_text(encoding="utf-8"))["metadata"].get("asteroid") if file.exists() else None
 
 
-def _sources(folder: Path, notebook: Path, profile: str) -> str:
+def _sources(folder: Path, page: Page, profile: str) -> str:
     library = folder / "asteroid"
-    return _digest(
-        folder, [notebook, library / f"profiles/{profile}.yaml", *library.rglob("*.py"), *library.glob("data/*")]
-    )
+    paths = [page.notebook, library / f"profiles/{profile}.yaml", *library.rglob("*.py"), *library.glob("data/*")]
+    return f"{_digest(folder, paths)} {json.dumps([page.title, page.parameters], sort_keys=True)}"
 
 
 def _records(folder: Path, profile: str) -> str:

@@ -44,9 +44,9 @@ def executed(monkeypatch):
     """Papermill replaced by a copy; the names of the notebooks it was given."""
     names = []
 
-    def execute(source, profile, folder):
-        names.append(source.stem)
-        return nbformat.read(source, as_version=4)
+    def execute(page, profile, folder):
+        names.append(page.notebook.stem)
+        return nbformat.read(page.notebook, as_version=4)
 
     monkeypatch.setattr(book, "_execute", execute)
     return names
@@ -111,13 +111,47 @@ def test_page_is_stale_for_another_profile_only_when_that_differs(tree, executed
 def test_records_made_by_a_later_notebook_leave_earlier_pages_fresh(tree, monkeypatch):
     shutil.copy(tree / "notebooks/tiny.ipynb", tree / "notebooks/zebra.ipynb")
 
-    def execute(source, profile, folder):
-        (folder / f"results/{profile}/{source.stem}.json").write_text("{}")
-        return nbformat.read(source, as_version=4)
+    def execute(page, profile, folder):
+        (folder / f"results/{profile}/{page.notebook.stem}.json").write_text("{}")
+        return nbformat.read(page.notebook, as_version=4)
 
     monkeypatch.setattr(book, "_execute", execute)
     assert len(book.make_pages("smoke", folder=tree)) == 2
     assert book.make_pages("smoke", folder=tree) == []
+
+
+def test_variant_is_a_page_of_its_own_with_its_parameters_and_heading(tree):
+    source = notebook('profile = "laptop"\nmodel = "egnn"', "print(model)")
+    source.cells.insert(0, nbformat.v4.new_markdown_cell("# Heading\n\nText."))
+    nbformat.write(source, tree / "notebooks/tiny.ipynb")
+    variants = tree / "book/variants.yml"
+    variants.parent.mkdir()
+    variants.write_text("other: {notebook: tiny, title: 'New: heading', parameters: {model: gemnet-t}}\n")
+
+    plain, other = book.make_pages("smoke", folder=tree)
+
+    assert (plain.stem, other.stem) == ("tiny", "other")
+    cells = nbformat.read(other, as_version=4).cells
+    assert cells[0].source == "# New: heading\n\nText." and cells[-1].outputs[0].text == "gemnet-t\n"
+    assert nbformat.read(plain, as_version=4).cells[-1].outputs[0].text == "egnn\n"
+    assert book.make_pages("smoke", folder=tree) == []
+    variants.write_text(variants.read_text().replace("gemnet-t", "gemnet-q"))
+    assert book.make_pages("smoke", folder=tree) == [other]
+
+
+@pytest.mark.parametrize(
+    ("about", "reason"),
+    [
+        ("{notebook: tinny}", "unknown notebook 'tinny'; known: tiny"),
+        ("{title: none}", "'notebook'"),
+        ("{notebook: tiny, model: egnn}", "unexpected keyword argument 'model'"),
+    ],
+)
+def test_variant_that_cannot_be_is_refused(tree, about, reason):
+    (tree / "book").mkdir()
+    (tree / "book/variants.yml").write_text(f"other: {about}\n")
+    with pytest.raises(ValueError, match=f"variants.yml, page 'other': .*{reason}"):
+        book.make_pages("smoke", folder=tree)
 
 
 def test_page_of_a_removed_notebook_is_removed(tree, executed):
@@ -130,7 +164,7 @@ def test_page_of_a_removed_notebook_is_removed(tree, executed):
 def test_unknown_profile_and_notebook_list_the_known(tree):
     with pytest.raises(ValueError, match="unknown profile 'lapdog'; known: laptop, smoke"):
         book.make_pages("lapdog", folder=tree)
-    with pytest.raises(ValueError, match="unknown notebook 'tinny'; known: tiny"):
+    with pytest.raises(ValueError, match="unknown page 'tinny'; known: tiny"):
         book.make_pages("smoke", only=["tinny"], folder=tree)
 
 
