@@ -1,15 +1,21 @@
 """Molecular dynamics: the temperature that was asked for, and an end where the molecule comes apart."""
 
+from dataclasses import replace
+
 import ase
 import ase.md.langevin
 import numpy as np
 import pytest
+import tiny
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.morse import MorsePotential
+from ase.md.velocitydistribution import thermalize_momenta
+from ase.md.verlet import VelocityVerlet
 
-from asteroid import dynamics
+from asteroid import dynamics, stages
 from asteroid.dynamics import langevin
 from asteroid.force_field import ForceField
+from asteroid.stages import Recipe
 
 TOLERANCE = {"temperature": 0.05}  # relative; the mean over the run below varies by 0.015 from seed to seed
 
@@ -132,3 +138,30 @@ def test_a_force_field_of_another_molecule_is_an_error_and_no_verdict():
     calculator = ForceField(tiny.model(), torch.tensor([8, 1, 1]), 0.0, "none").calculator()
     with pytest.raises(ValueError, match="atomic numbers"):
         langevin(molecule(), calculator, steps=10)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("egnn", {}),
+        ("gemnet-t", {"preset": "small", "blocks": 1}),
+        ("gemnet-q", {"preset": "small", "blocks": 1}),
+    ],
+    ids=["egnn", "gemnet-t", "gemnet-q"],
+)
+def test_a_trained_model_conserves_energy_as_well_as_the_integrator(name, config):
+    """Verlet's total energy swings with the square of the step and does not drift, if forces are true derivatives."""
+    split = tiny.methanol(budget=40, inaccurate_budget=None)
+    recipe = Recipe(model=name, model_config=config or tiny.MODEL, accurate=replace(tiny.TRAIN, steps=60))
+    force_field = stages.standard(split.train, split.valid, recipe, progress=False)
+    force_field.model.double()
+    swing, drift = {}, {}
+    for timestep in (0.5, 0.25):
+        atoms = ase.Atoms(split.train.z.numpy(), split.train.pos[0].numpy(), calculator=force_field.calculator())
+        thermalize_momenta(atoms, 300, rng=np.random.default_rng(0))
+        verlet = VelocityVerlet(atoms, timestep * ase.units.fs)
+        energies = [atoms.get_total_energy() for _ in verlet.irun(round(40 / timestep))]
+        swing[timestep], drift[timestep] = np.std(energies), abs(np.mean(energies[-40:]) - np.mean(energies[:40]))
+    exchanged = 3 / 2 * len(atoms) * ase.units.kB * 300  # eV; what moves between kinetic and potential energy
+    assert swing[0.5] < 0.02 * exchanged
+    assert swing[0.25] < 0.35 * swing[0.5] and drift[0.25] < 0.5 * drift[0.5] + 1e-4 * exchanged
