@@ -115,9 +115,9 @@ class RunSpec:
     @property
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
-        molecule = re.sub(r"[^\w.-]+", "-", _stem(self.molecule))
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
-        return f"{molecule}-{self.recipe.model}-{self.method}-{sizes}-{self.key}.json"
+        name = f"{_stem(self.molecule)}-{self.recipe.model}-{self.method}-{sizes}-{self.key}.json"
+        return re.sub(r"[^\w.-]+", "-", name)
 
     @property
     def bias_identification(self) -> "RunSpec | None":

@@ -173,9 +173,10 @@ def fit(
     signature = _signature(model, train, valid, config, seed)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, signature, weight)
-    compiled = config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
+    traceable = getattr(model, "traceable", True)
+    compiled = traceable and config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
     objective = SupervisedObjective(config.rho)
-    if compiled or config.steps >= TRACE_FROM_STEPS:
+    if compiled or (traceable and config.steps >= TRACE_FROM_STEPS):
         step_of = forces.traced_training_step(model, z, objective, batch_of(0), shapes, compiled)
     else:
         step_of = forces.training_step(model, z, objective, shapes)
@@ -216,7 +217,7 @@ def energy_shift(model: nn.Module, data: Labelled) -> float:
     return float((data.energy - energy.double().cpu()).mean())
 
 
-def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = 256) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = 32) -> tuple[Tensor, Tensor]:
     """Energies (frames,) and forces (frames, atoms, 3) of a model, without gradients, in batches.
 
     Args:

@@ -38,7 +38,7 @@ LAYERS = {
     "plots": {"planner"},
 }
 CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels
-NEVER_AT_THE_TOP = {"psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill"}
+NEVER_AT_THE_TOP = {"psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"}
 HEAVY = {"torch", "ase", "matplotlib", "pandas", "seaborn", "numpy", *NEVER_AT_THE_TOP}
 
 

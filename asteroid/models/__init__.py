@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from asteroid.models import gemnet
+from asteroid.models import gemnet, pyg
 from asteroid.models.egnn import EGNN, EGNNConfig
 from asteroid.models.gemnet import GemNet, GemNetQConfig, GemNetTConfig
 
 MODELS = {"egnn": (EGNN, EGNNConfig), "gemnet-t": (GemNet, GemNetTConfig), "gemnet-q": (GemNet, GemNetQConfig)}
+_ALL = MODELS | pyg.MODELS
 
 # Sizes between which one chooses by name; those that a preset leaves out are the published ones.
 PRESETS = {
@@ -23,7 +24,7 @@ def build(name: str, preset: str | None = None, **config: Any) -> nn.Module:
     """A freshly initialised model; initialisation draws from torch's global generator.
 
     Args:
-        name: one of `MODELS`.
+        name: one of `MODELS` or of `pyg.MODELS`.
         preset: one of the model's `PRESETS`, by which a laptop can train it; None is the published size.
         config: fields of the model's configuration that differ from that.
 
@@ -33,10 +34,11 @@ def build(name: str, preset: str | None = None, **config: Any) -> nn.Module:
 
     Raises:
         ValueError: for an unknown name, preset or field.
+        ImportError: for a package that a model of PyTorch Geometric needs and that is not installed.
     """
-    if name not in MODELS:
-        raise ValueError(f"unknown model {name!r}; known: {', '.join(MODELS)}")
-    model, config_type = MODELS[name]
+    if name not in _ALL:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(_ALL)}")
+    model, config_type = _ALL[name]
     known = {field.name for field in fields(config_type)}
     if unknown := set(config) - known:
         raise ValueError(f"{name} has no setting {sorted(unknown)}; known: {', '.join(sorted(known))}")
@@ -76,7 +78,7 @@ def check_elements(model: nn.Module, z: Tensor) -> None:
 
 def describe(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
     """Name and configuration from which `build` makes this architecture again."""
-    for name, (_, config_type) in MODELS.items():
+    for name, (_, config_type) in _ALL.items():
         if type(getattr(model, "config", None)) is config_type:
             return name, asdict(model.config)
     raise ValueError(f"{type(model).__name__} is not one of the models that asteroid.models.build makes")
