@@ -20,6 +20,7 @@ _MODULES = (
     "datasets",
     "dynamics",
     "forces",
+    "levels",
     "losses",
     "models",
     "planner",

@@ -1,0 +1,161 @@
+"""Levels of theory as ASE calculators, built by name; each package is imported when its level is used.
+
+Molecules with closed shells and any total charge are supported; radicals are not.
+"""
+
+import importlib.util
+import inspect
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+
+def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calculator":
+    """The ASE calculator of a level of theory.
+
+    Its attribute `code` names the program that computes. Every level but `lj` takes `charge`, the total charge, 0 by
+    default. All labels are made on one core.
+
+    Args:
+        level: one of those in `table()`, such as "ccsd(t)".
+        code: which program computes; None: the first of the level's that is installed, as `table()` lists them.
+        settings: `lj`: epsilon (eV), sigma (Å) and cutoff (Å). `mmff`: reference, an `ase.Atoms` near a minimum from
+            which bonds are perceived, by default the first that is calculated. `hf` and up: basis ("cc-pvdz") and
+            memory_gb (3); `pbe` and `b3lyp`: grid, the numbers of radial and angular points, (50, 194).
+
+    Returns:
+        A calculator of energy (eV) and forces (eV/Å). It raises ASE's `CalculatorSetupError` for a molecule that the
+        level cannot do, and `CalculationFailed` for a frame at which the code fails.
+
+    Raises:
+        ValueError: an unknown level, code or setting; the message lists the known ones.
+        ImportError: the code is not installed; the message has the command that installs it.
+    """
+    known = [entry for entry in _LEVELS if entry.level == level]
+    if not known:
+        names = dict.fromkeys(entry.level for entry in _LEVELS)
+        raise ValueError(f"unknown level {level!r}; known: {', '.join(names)}")
+    if code is not None:
+        codes = ", ".join(entry.code for entry in known)
+        known = [entry for entry in known if entry.code == code]
+        if not known:
+            raise ValueError(f"{level} is not computed by {code!r}; it is by: {codes}")
+    usable = [entry for entry in known if entry.usable]
+    if not usable:
+        ways = "; or ".join(f"{entry.code}: `{entry.install}`" for entry in known)
+        raise ImportError(f"{level} needs a program that is not installed. Install {ways}")
+    build = usable[0].build
+    accepted = [name for name in inspect.signature(build).parameters if name != "level"]
+    if unknown := sorted(settings.keys() - set(accepted)):
+        raise ValueError(f"{level} has no setting {', '.join(unknown)}; it has: {', '.join(accepted)}")
+    built = build(level, **settings)
+    built.code = usable[0].code
+    return built
+
+
+def table() -> "pd.DataFrame":
+    """The levels, the cheapest first, one row for each program that computes it.
+
+    Returns:
+        Columns level, accuracy (the class of the approximation), scaling (of the time, with the N atoms or basis
+        functions), code (the program), usable (here and now), default (whether `calculator` takes this program) and
+        "to install" (the command that makes it usable).
+    """
+    import pandas as pd
+
+    rows, taken = [], set()
+    for entry in _LEVELS:
+        default = entry.usable and entry.level not in taken
+        taken |= {entry.level} if default else set()
+        columns = {"level": entry.level, "accuracy": entry.accuracy, "scaling": entry.scaling, "code": entry.code}
+        rows.append(columns | {"usable": entry.usable, "default": default, "to install": entry.install})
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One level by one program."""
+
+    level: str
+    accuracy: str
+    scaling: str
+    code: str
+    build: Callable[..., "Calculator"]
+
+    @property
+    def usable(self) -> bool:
+        modules, programs, _ = _NEEDS[self.code]
+        return all(map(importlib.util.find_spec, modules)) and all(map(shutil.which, programs))
+
+    @property
+    def install(self) -> str:
+        return _NEEDS[self.code][2]
+
+
+# Modules and programs that each code needs, and the command that installs them.
+_NEEDS = {
+    "ase": (("ase",), (), "pip install ase"),
+    "openmm": (("openmm", "rdkit"), (), "pip install openmm rdkit"),
+    "tblite": (("tblite",), (), "pip install tblite"),
+    "psi4": ((), ("psi4",), "apt install psi4, or conda install -c conda-forge psi4"),
+    "pyscf": (("pyscf",), (), "pip install pyscf"),
+}
+
+
+def _lj(level: str, epsilon: float = 0.01, sigma: float = 3.0, cutoff: float = 12.0) -> "Calculator":
+    from ase.calculators.lj import LennardJones
+
+    return LennardJones(epsilon=epsilon, sigma=sigma, rc=cutoff, smooth=True)
+
+
+def _mmff(level: str, charge: int = 0, reference: "Atoms | None" = None) -> "Calculator":
+    from asteroid.levels.mmff import MMFF
+
+    return MMFF(charge, reference)
+
+
+def _gfn2(level: str, charge: int = 0) -> "Calculator":
+    from asteroid.levels.gfn2 import GFN2
+
+    return GFN2(charge)
+
+
+def _psi4(
+    level: str, charge: int = 0, basis: str = "cc-pvdz", grid: tuple[int, int] | None = None, memory_gb: float = 3.0
+) -> "Calculator":
+    from asteroid.levels.ab_initio import Psi4
+
+    return Psi4(level, charge, basis, grid, memory_gb)
+
+
+def _pyscf(
+    level: str, charge: int = 0, basis: str = "cc-pvdz", grid: tuple[int, int] | None = None, memory_gb: float = 3.0
+) -> "Calculator":
+    from asteroid.levels.ab_initio import PySCF
+
+    return PySCF(level, charge, basis, grid, memory_gb)
+
+
+_LEVELS = (
+    _Level("lj", "pair potential", "N²", "ase", _lj),
+    _Level("mmff", "force field (MMFF94)", "N²", "openmm", _mmff),
+    _Level("gfn2", "tight binding (GFN2-xTB)", "N³", "tblite", _gfn2),
+    *(
+        _Level(level, accuracy, scaling, code, build)
+        for level, accuracy, scaling in (
+            ("hf", "Hartree-Fock", "N⁴"),
+            ("pbe", "density functional, GGA", "N³"),
+            ("b3lyp", "density functional, hybrid", "N⁴"),
+            ("mp2", "second-order perturbation theory", "N⁵"),
+            ("ccsd", "coupled cluster", "N⁶"),
+            ("ccsd(t)", "coupled cluster with perturbative triples", "N⁷"),
+        )
+        for code, build in (("psi4", _psi4), ("pyscf", _pyscf))
+    ),
+)

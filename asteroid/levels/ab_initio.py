@@ -1,0 +1,232 @@
+"""Hartree-Fock, density functionals and correlated wave functions, by Psi4 or by PySCF.
+
+Both codes get the same task: a closed shell, one thread, no symmetry, spherical basis functions, frozen core in
+correlated methods, the same number of grid points for functionals, whose weights the forces take as constant. They
+differ in one thing: Psi4 fits densities in all methods, PySCF in Hartree-Fock and functionals only, since it has no
+gradients of fitted MP2 and CCSD(T).
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import warnings
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase.calculators.calculator import CalculationFailed, Calculator, CalculatorSetupError, all_changes
+
+from asteroid import units
+from asteroid.levels import psi4_server
+from asteroid.levels.molecules import check_molecule
+
+if TYPE_CHECKING:
+    from pyscf import gto
+
+FUNCTIONALS = ("pbe", "b3lyp")
+CORRELATED = ("mp2", "ccsd", "ccsd(t)")
+METHODS = ("hf", *FUNCTIONALS, *CORRELATED)
+
+# Forces within 0.13 kcal/mol/Å of those with (75, 302), in half the time.
+_GRID = (50, 194)
+
+_HARTREE_IN_EV = units.ENERGY["hartree"] * units.KCAL_PER_MOL_IN_EV
+_BOHR = units.LENGTH["bohr"]
+
+
+class AbInitio(Calculator):
+    """ASE calculator of a closed-shell molecule: energy in eV, forces in eV/Å.
+
+    Args:
+        method: one of `METHODS`.
+        charge: total charge.
+        basis: name of a basis set that the code knows.
+        grid: radial and angular points around each atom, for functionals only; None: (50, 194).
+        memory_gb: memory that the code may take.
+
+    Raises:
+        ValueError: a grid for a method that has none.
+    """
+
+    code: ClassVar[str]
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def __init__(self, method: str, charge: int, basis: str, grid: tuple[int, int] | None, memory_gb: float):
+        super().__init__()
+        if grid is not None and method not in FUNCTIONALS:
+            raise ValueError(f"{method} has no grid; only {' and '.join(FUNCTIONALS)} have one")
+        self.method, self.charge, self.basis, self.memory_gb = method, charge, basis, memory_gb
+        self.grid = grid or _GRID
+
+    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
+        """Fill `results` with energy and forces of the atoms.
+
+        Raises:
+            CalculatorSetupError: an odd number of electrons, or a basis that is unknown or lacks an element.
+            CalculationFailed: an exploded geometry, equations that did not converge, or a code that failed otherwise.
+        """
+        super().calculate(atoms, properties, system_changes)
+        check_molecule(self.atoms, self.charge)
+        energy, gradient = self._energy_and_gradient()
+        self.results = {"energy": energy * _HARTREE_IN_EV, "forces": -gradient * (_HARTREE_IN_EV / _BOHR)}
+
+    def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
+        """Energy in hartree and its gradient (atoms, 3) in hartree/bohr."""
+        raise NotImplementedError
+
+    def _failure(self, what: str) -> CalculationFailed:
+        return CalculationFailed(f"{self.method}/{self.basis} of {self.atoms.symbols} by {self.code}: {what}.")
+
+    def _no_basis(self) -> CalculatorSetupError:
+        return CalculatorSetupError(
+            f"{self.code} has no basis {self.basis!r}, or it lacks an element of {self.atoms.symbols}; take another, "
+            "such as cc-pvdz (H to Kr) or def2-svp (H to Rn)."
+        )
+
+
+class PySCF(AbInitio):
+    """`AbInitio` by the package pyscf."""
+
+    code = "pyscf"
+
+    def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
+        from pyscf import gto, lib
+        from pyscf.lib.exceptions import BasisNotFoundError
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # advice to install a package with more basis sets
+            try:
+                molecule = gto.M(
+                    atom=list(zip(self.atoms.symbols, self.atoms.positions)),
+                    basis=self.basis,
+                    charge=self.charge,
+                    max_memory=1000 * self.memory_gb,
+                    verbose=0,
+                )
+            except BasisNotFoundError:
+                raise self._no_basis() from None
+        with lib.with_omp_threads(1):
+            return self._correlated(molecule) if self.method in CORRELATED else self._self_consistent(molecule)
+
+    def _self_consistent(self, molecule: "gto.Mole") -> tuple[float, np.ndarray]:
+        from pyscf import dft, scf
+
+        if self.method in FUNCTIONALS:
+            field = dft.RKS(molecule, xc=self.method)
+            field.grids.atom_grid = self.grid
+        else:
+            field = scf.RHF(molecule)
+        field = field.density_fit()
+        energy = field.kernel()
+        self._check(field.converged, "the self-consistent field")
+        return energy, field.nuc_grad_method().kernel()
+
+    def _correlated(self, molecule: "gto.Mole") -> tuple[float, np.ndarray]:
+        from pyscf import cc, mp, scf
+        from pyscf.cc import ccsd_t_lambda_slow
+        from pyscf.data import elements
+        from pyscf.grad import ccsd_t
+
+        field = scf.RHF(molecule)
+        field.conv_tol = 1e-10  # what the default leaves would show in the forces
+        field.kernel()
+        self._check(field.converged, "the self-consistent field")
+        frozen = elements.chemcore(molecule)
+        if self.method == "mp2":
+            perturbed = mp.MP2(field, frozen=frozen)
+            perturbed.kernel()
+            return perturbed.e_tot, perturbed.nuc_grad_method().kernel()
+        clusters = cc.CCSD(field, frozen=frozen)
+        clusters.kernel()
+        self._check(clusters.converged, "the coupled-cluster equations")
+        if self.method == "ccsd":
+            clusters.solve_lambda()
+            self._check(clusters.converged_lambda, "the lambda equations")
+            return clusters.e_tot, clusters.nuc_grad_method().kernel()
+        integrals = clusters.ao2mo()
+        energy = clusters.e_tot + clusters.ccsd_t(eris=integrals)
+        t1, t2 = clusters.t1, clusters.t2
+        # "Slow" is about its memory: for small molecules it takes a third of the other module's time.
+        converged, l1, l2 = ccsd_t_lambda_slow.kernel(clusters, integrals, t1, t2, verbose=0)
+        self._check(converged, "the lambda equations")
+        return energy, ccsd_t.Gradients(clusters).kernel(t1, t2, l1, l2, eris=integrals)
+
+    def _check(self, converged: bool, what: str) -> None:
+        if not converged:
+            raise self._failure(f"{what} did not converge")
+
+
+class Psi4(AbInitio):
+    """`AbInitio` by the program psi4, which is started once and then answers frame by frame.
+
+    It need not be importable, so that Debian's, which belongs to the system's Python, serves a virtual environment.
+    """
+
+    code = "psi4"
+    _process: subprocess.Popen | None = None
+
+    def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
+        if self._process is None:
+            self._start()
+        lines = [
+            f"{symbol} {x:.12f} {y:.12f} {z:.12f}"
+            for symbol, (x, y, z) in zip(self.atoms.symbols, self.atoms.positions)
+        ]
+        self._send("\n".join([f"{self.charge} 1", *lines, "units angstrom", "symmetry c1", "noreorient", "nocom"]))
+        answer = self._receive()
+        if "Basis" in answer.get("error", ""):
+            raise self._no_basis()
+        if "error" in answer:
+            raise self._failure(f"{answer['error']}: {' '.join(answer['message'].split())[:200]}")
+        return answer["energy"], np.array(answer["gradient"])
+
+    def _start(self) -> None:
+        # Psi4 leaves files where it runs: they go with this folder.
+        folder = tempfile.TemporaryDirectory(prefix="asteroid-psi4-")
+        command = ["psi4", "--skip-preprocessor", "--input", psi4_server.__file__, "--output", "psi4.out"]
+        self._process = subprocess.Popen(
+            [*command, "--nthread", "1"],
+            cwd=folder.name,
+            env={**os.environ, "PSI_SCRATCH": folder.name},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._stop = weakref.finalize(self, _stop, self._process, folder)
+        self._send({"method": self.method, "memory": f"{self.memory_gb} GB", "options": self._options()})
+
+    def _options(self) -> dict[str, Any]:
+        options = {"basis": self.basis, "puream": True, "scf_type": "df"}
+        options |= {"e_convergence": 1e-8, "d_convergence": 1e-8}
+        if self.method in FUNCTIONALS:
+            return options | {"dft_radial_points": self.grid[0], "dft_spherical_points": self.grid[1]}
+        if self.method in CORRELATED:
+            options |= {"freeze_core": True, "mp2_type": "df", "cc_type": "df", "qc_module": "occ"}
+            # Faster than the default, which reads the integrals anew for each triple.
+            options |= {"r_convergence": 1e-7, "triples_iabc_type": "incore"}
+        return options
+
+    def _send(self, message: object) -> None:
+        with suppress(BrokenPipeError):  # it has ended, and what it said is read where its answer is awaited
+            print(json.dumps(message), file=self._process.stdin, flush=True)
+
+    def _receive(self) -> dict[str, Any]:
+        said = []
+        for line in self._process.stdout:
+            if line.startswith(psi4_server.ANSWER):
+                return json.loads(line.removeprefix(psi4_server.ANSWER))
+            said.append(line)
+        self._stop()
+        self._process = None
+        raise self._failure(f"the program ended without an answer; it said {''.join(said).strip()[-500:]!r}")
+
+
+def _stop(process: subprocess.Popen, folder: tempfile.TemporaryDirectory) -> None:
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    folder.cleanup()

@@ -1,0 +1,302 @@
+"""Levels of theory: equal to their source, to each other between codes, and to the embedded labels."""
+
+import importlib.util
+import shutil
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
+
+import asteroid
+from asteroid import levels, units
+
+TOLERANCE = {
+    "mmff against RDKit": 1e-4,  # relative
+    "same code": (0.01, 0.01),  # kcal/mol and kcal/mol/Å, here and below
+    "same fit": (0.001, 0.005),
+    "grid": (0.01, 0.15),  # both codes with 50 radial points, which they place differently
+    "density fitting": (0.15, 0.08),
+    "finite difference": 0.02,
+}
+
+needs_pyscf = pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="pyscf is not installed")
+needs_psi4 = pytest.mark.skipif(shutil.which("psi4") is None, reason="the program psi4 is not installed")
+needs_tblite = pytest.mark.skipif(importlib.util.find_spec("tblite") is None, reason="tblite is not installed")
+needs_openmm = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("openmm", "rdkit"))), reason="openmm and rdkit are not both installed"
+)
+CODES = [pytest.param("psi4", marks=needs_psi4), pytest.param("pyscf", marks=needs_pyscf)]
+
+# Every kind of term and of atom: rings of three and four, linear atoms, charges, conjugation, sulfur, halogens.
+SMILES = (
+    *("O", "CO", "OC=O", "CC=O", "CCO", "O=CCC=O", "C1CC1", "O=C1CCC1", "C=C=C", "CC#N", "CN=[N+]=[N-]", "CC#C"),
+    *("Cc1ccccc1", "c1ccncc1", "c1ccsc1", "CS(N)(=O)=O", "FC(Cl)Br", "CC(=O)Oc1ccccc1C(=O)O", "[O-][N+](=O)c1ccccc1"),
+    *("C[NH3+]", "CC(=O)[O-]", "[NH3+]CC(=O)[O-]", "C[N+](C)(C)C"),
+)
+
+
+def water(shake: float = 0.05) -> Atoms:
+    atoms = molecule("H2O")
+    atoms.rattle(shake, seed=1)
+    return atoms
+
+
+def label(atoms: Atoms) -> tuple[float, np.ndarray]:
+    """Energy in kcal/mol and forces (atoms, 3) in kcal/mol/Å."""
+    forces = atoms.get_forces() / units.KCAL_PER_MOL_IN_EV
+    return atoms.get_potential_energy() / units.KCAL_PER_MOL_IN_EV, forces
+
+
+def assert_same(a: tuple[float, np.ndarray], b: tuple[float, np.ndarray], kind: str) -> None:
+    energy, force = TOLERANCE[kind]
+    assert a[0] == pytest.approx(b[0], rel=0, abs=energy)
+    np.testing.assert_allclose(a[1], b[1], rtol=0, atol=force)
+
+
+@needs_openmm
+@pytest.mark.parametrize("smiles", SMILES)
+def test_mmff_equals_rdkit(smiles):
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+    theirs = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDistGeom.EmbedMolecule(theirs, randomSeed=1)
+    rdForceFieldHelpers.MMFFOptimizeMolecule(theirs)
+    minimum = theirs.GetConformer().GetPositions()
+    ours = Atoms([atom.GetAtomicNum() for atom in theirs.GetAtoms()], minimum)
+    ours.calc = levels.calculator("mmff", charge=Chem.GetFormalCharge(theirs), reference=ours)
+    parameters = rdForceFieldHelpers.MMFFGetMoleculeProperties(theirs)
+    for shift in np.random.default_rng(0).normal(0, 0.08, (3, *minimum.shape)):
+        ours.positions = minimum + shift
+        theirs.GetConformer().SetPositions(ours.positions)
+        reference = rdForceFieldHelpers.MMFFGetMoleculeForceField(theirs, parameters)
+        expected = -np.reshape(reference.CalcGrad(), (-1, 3))
+        energy, force = label(ours)
+        assert energy == pytest.approx(reference.CalcEnergy(), rel=TOLERANCE["mmff against RDKit"])
+        assert np.abs(force - expected).max() <= TOLERANCE["mmff against RDKit"] * np.abs(expected).max()
+
+
+@needs_openmm
+@pytest.mark.parametrize("name", ["methanol", "formic_acid", "acetaldehyde", "ethanol", "malonaldehyde"])
+def test_bonds_are_perceived_from_every_frame_of_a_trajectory(name):
+    from rdkit import Chem
+
+    from asteroid.levels.mmff import perceive_bonds
+
+    frames = asteroid.load(name, "gfn2")[::500]
+    found = {perceive_bonds(Atoms(frames.z.numpy(), pos.numpy())) for pos in frames.pos}
+    expected = Chem.MolToSmiles(Chem.MolFromSmiles(frames.provenance["smiles"]))
+    assert {Chem.MolToSmiles(Chem.RemoveHs(bonds)) for bonds in found} == {expected}
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "lj",
+        pytest.param("mmff", marks=needs_openmm),
+        pytest.param("gfn2", marks=needs_tblite),
+        *(pytest.param(level, marks=needs_pyscf) for level in ("hf", "mp2", "ccsd", "ccsd(t)")),
+    ],
+)
+def test_forces_are_minus_the_gradient_of_the_energy(level):
+    settings = {"code": "pyscf"} if level in ("hf", "mp2", "ccsd", "ccsd(t)") else {}
+    atoms = water()
+    atoms.calc = levels.calculator(level, **settings)
+    _, force = label(atoms)
+    step = 0.005
+    start = atoms.positions.copy()
+    energies = []
+    for sign in (1, -1):
+        atoms.positions = start
+        atoms.positions[0, 2] += sign * step
+        energies.append(label(atoms)[0])
+    assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(
+        force[0, 2], abs=TOLERANCE["finite difference"], rel=1e-3
+    )
+    np.testing.assert_allclose(force.sum(axis=0), 0, atol=0.001)
+
+
+@needs_psi4
+@needs_pyscf
+@pytest.mark.parametrize(
+    ("level", "basis", "kind"),
+    [
+        ("hf", "6-31g*", "same fit"),
+        ("pbe", "cc-pvdz", "grid"),
+        ("b3lyp", "cc-pvdz", "grid"),
+        ("mp2", "cc-pvdz", "density fitting"),
+        ("ccsd", "6-31g", "density fitting"),
+        ("ccsd(t)", "6-31g", "density fitting"),
+    ],
+)
+def test_psi4_and_pyscf_agree(level, basis, kind):
+    labels = []
+    for code in ("psi4", "pyscf"):
+        atoms = water()
+        atoms.calc = levels.calculator(level, code=code, basis=basis)
+        labels.append(label(atoms))
+    assert_same(*labels, kind)
+
+
+def recompute(name: str, level: str, frames: int, kind: str, **settings: object) -> None:
+    embedded = asteroid.load(name, level)[:frames]
+    atoms = Atoms(embedded.z.numpy())
+    atoms.calc = levels.calculator(level, **settings)
+    for pos, energy, force in zip(embedded.pos, embedded.energy, embedded.force):
+        atoms.positions = pos.numpy()
+        assert_same(label(atoms), (float(energy), force.numpy()), kind)
+
+
+@needs_tblite
+@pytest.mark.parametrize("name", ["methanol", "malonaldehyde"])
+def test_embedded_gfn2_labels_come_again(name):
+    recompute(name, "gfn2", 20, "same code")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_embedded_pbe_labels_come_again(code):
+    recompute("methanol", "pbe", 2, "same code" if code == "psi4" else "grid", code=code)
+
+
+@needs_psi4
+def test_an_embedded_coupled_cluster_label_comes_again():
+    recompute("methanol", "ccsd(t)", 1, "same code", code="psi4")
+
+
+@needs_pyscf
+def test_correlation_and_basis_lower_the_energy():
+    """Each step to a better wave function, and to a larger basis, finds more of the correlation energy."""
+    energies = []
+    for level, basis in [("hf", "cc-pvdz"), ("mp2", "cc-pvdz"), ("ccsd", "cc-pvdz"), ("ccsd(t)", "cc-pvdz")]:
+        atoms = water()
+        atoms.calc = levels.calculator(level, basis=basis, code="pyscf")
+        energies.append(label(atoms)[0])
+    assert energies == sorted(energies, reverse=True)
+    atoms = water()
+    atoms.calc = levels.calculator("hf", basis="cc-pvtz", code="pyscf")
+    assert label(atoms)[0] < energies[0]
+
+
+def test_the_table_lists_levels_from_cheap_to_accurate():
+    table = levels.table()
+    order = ["lj", "mmff", "gfn2", "hf", "pbe", "b3lyp", "mp2", "ccsd", "ccsd(t)"]
+    assert list(dict.fromkeys(table["level"])) == order
+    assert set(table.loc[table["level"] == "ccsd(t)", "code"]) == {"psi4", "pyscf"}
+    assert table.loc[table["default"]].groupby("level").size().max() == 1
+    assert not (table["default"] & ~table["usable"]).any()
+
+
+def test_what_is_not_installed_is_said_with_the_command(monkeypatch):
+    monkeypatch.setattr(levels.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(levels.shutil, "which", lambda name: None)
+    with pytest.raises(
+        ImportError, match="pbe.*psi4: `apt install psi4.*conda-forge psi4`; or pyscf: `pip install pyscf`"
+    ):
+        levels.calculator("pbe")
+    with pytest.raises(ImportError, match="pip install tblite"):
+        levels.calculator("gfn2")
+    assert not levels.table()["usable"].any()
+
+
+@needs_pyscf
+def test_the_next_code_is_taken_where_psi4_is_not(monkeypatch):
+    monkeypatch.setattr(levels.shutil, "which", lambda name: None)
+    assert levels.calculator("pbe").code == "pyscf"
+    with pytest.raises(ImportError, match="apt install psi4"):
+        levels.calculator("pbe", code="psi4")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"level": "pbe0"}, "unknown level 'pbe0'; known: lj, mmff"),
+        ({"level": "pbe", "code": "orca"}, "not computed by 'orca'; it is by: psi4, pyscf"),
+        ({"level": "lj", "basis": "cc-pvdz"}, "lj has no setting basis; it has: epsilon, sigma, cutoff"),
+        pytest.param({"level": "mp2", "grid": (50, 194)}, "mp2 has no grid", marks=needs_pyscf),
+    ],
+)
+def test_unknown_names_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        levels.calculator(**arguments)
+
+
+LEVELS = [
+    pytest.param("mmff", None, marks=needs_openmm),
+    pytest.param("gfn2", None, marks=needs_tblite),
+    *(pytest.param("hf", *code.values, marks=code.marks) for code in CODES),
+]
+
+
+@pytest.mark.parametrize(("level", "code"), LEVELS)
+@pytest.mark.parametrize(
+    ("atoms", "error", "message"),
+    [
+        (molecule("OH"), CalculatorSetupError, "OH with the charge 0 has 9 electrons; only closed shells"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0.1]]), CalculationFailed, "atoms 0 and 1 are 0.100 Å apart"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]), CalculationFailed, "not finite"),
+        (Atoms("Lr2Cl6", 3.0 * np.eye(8)[:, :3] + np.arange(8)[:, None]), CalculatorSetupError, "mmff|gfn2|basis"),
+    ],
+    ids=["radical", "atoms too close", "not finite", "unknown element"],
+)
+def test_molecules_that_a_level_cannot_do(level, code, atoms, error, message):
+    atoms = atoms.copy()
+    atoms.calc = levels.calculator(level, code=code)
+    with pytest.raises(error, match=message):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_an_unknown_basis(code):
+    atoms = water()
+    atoms.calc = levels.calculator("hf", basis="cc-pvdzz", code=code)
+    with pytest.raises(CalculatorSetupError, match=f"{code} has no basis 'cc-pvdzz'"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_charge_counts(code):
+    atoms = molecule("OH")
+    energies = []
+    for charge in (1, -1):
+        atoms.calc = levels.calculator("hf", charge=charge, code=code)
+        energies.append(label(atoms)[0])
+    assert energies[1] < energies[0] - 100  # hydroxide, against a cation that lacks an electron pair
+
+
+@needs_psi4
+def test_a_frame_that_fails_costs_no_other(monkeypatch):
+    atoms = water()
+    atoms.calc = levels.calculator("hf", basis="sto-3g", code="psi4")
+    before = label(atoms)
+    atoms.calc._process.kill()
+    atoms.positions += 0.1
+    with pytest.raises(CalculationFailed, match="ended without an answer"):
+        label(atoms)
+    assert_same(label(atoms), before, "same code")
+
+
+@needs_pyscf
+def test_a_field_that_does_not_converge_is_an_error():
+
+    from pyscf import scf
+
+    atoms = water()
+    atoms.calc = levels.calculator("hf", code="pyscf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scf.hf.SCF, "max_cycle", 2)
+        with pytest.raises(CalculationFailed, match="hf/cc-pvdz of OH2 by pyscf: the self-consistent field did not"):
+            label(atoms)
+
+
+@needs_openmm
+def test_mmff_keeps_the_molecule_it_was_made_for():
+    atoms = water()
+    atoms.calc = levels.calculator("mmff", reference=molecule("CH4"))
+    with pytest.raises(ValueError, match=r"those of the atoms \[6, 1, 1, 1, 1\].*given \[8, 1, 1\]"):
+        atoms.get_potential_energy()
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 5.0]])
+    atoms.calc = levels.calculator("mmff")
+    with pytest.raises(CalculatorSetupError, match="no bonds of H2 fit its distances"):
+        atoms.get_potential_energy()
