@@ -22,13 +22,15 @@ def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = Fals
     Args:
         energy_of: maps pos (frames, atoms, 3) to energies (frames,).
         pos: (frames, atoms, 3), Å.
-        create_graph: keep the graph, so that a loss on the force can be differentiated by the parameters.
+        create_graph: keep the graph, so that a loss on the force can be differentiated by the parameters, and by pos
+            if that requires it.
 
     Returns:
         Energy (frames,) and force (frames, atoms, 3), in the unit of the energy and that per Å.
     """
     with torch.enable_grad():
-        pos = pos.detach().requires_grad_()
+        if not pos.requires_grad:
+            pos = pos.detach().requires_grad_()
         energy = energy_of(pos)
         (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph)
     return (energy if create_graph else energy.detach()), -gradient

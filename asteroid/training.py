@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from asteroid import forces, identity, losses, machine
+from asteroid.objectives import Labelled, Objective, Supervised
 
 # Tracing takes seconds and then saves a fifth of every step; compiling takes minutes and saves a third to a half.
 TRACE_FROM_STEPS = 500
@@ -76,17 +77,6 @@ class TrainConfig:
             raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
 
 
-class Labelled(Protocol):
-    """What training reads of a LabelledSet: z (atoms,), pos and force (frames, atoms, 3), energy (frames,)."""
-
-    z: Tensor
-    pos: Tensor
-    energy: Tensor
-    force: Tensor
-
-    def __len__(self) -> int: ...
-
-
 @dataclass
 class History:
     """The course of one training: a row per evaluation."""
@@ -104,19 +94,6 @@ class History:
         return min(self.valid_force_mae)
 
 
-@dataclass(frozen=True)
-class SupervisedObjective:
-    """Loss of a model on a batch of pos, energy, force and weight: `losses.supervised` of its energies and forces."""
-
-    rho: float
-
-    def __call__(
-        self, energy_of: forces.EnergyOf, pos: Tensor, energy_label: Tensor, force_label: Tensor, weight: Tensor
-    ) -> Tensor:
-        energy, force = forces.energy_and_force(energy_of, pos, create_graph=True)
-        return losses.supervised(energy, force, energy_label, force_label, weight, self.rho)
-
-
 class TrainingDiverged(ArithmeticError):
     """The loss became NaN, infinite, or far larger than at the start."""
 
@@ -127,6 +104,7 @@ def fit(
     valid: Labelled,
     config: TrainConfig = TrainConfig(),
     *,
+    objective: Objective | None = None,
     weight: Tensor | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
@@ -143,8 +121,9 @@ def fit(
         train: frames to learn from, kcal/mol and Å.
         valid: frames of the same molecule on which the force error decides what to keep; their level may differ.
         config: settings.
-        weight: (frames,) weight of each training frame in the loss (Eq. 2), or None.
-        seed: of the shuffles.
+        objective: what is minimised; None is `Supervised` with the settings' rho.
+        weight: (frames,) weight of each training frame in the supervised loss (Eq. 2), or None.
+        seed: of the shuffles, and of what an objective draws.
         checkpoint: file that is written once a minute and from which an interrupted training goes on, with the same
             numbers as one that was not interrupted; the caller removes it when the result is safe.
         progress: label of a progress bar, or None for silence.
@@ -160,22 +139,22 @@ def fit(
     like = next(model.parameters())
     to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
     z = train.z.to(like.device)
-    columns = [to(train.pos), to(train.energy - energy_shift(model, train)), to(train.force)]
-    columns.append(torch.ones_like(columns[1]) if weight is None else to(weight))
+    objective = objective or Supervised(config.rho)
+    columns = [to(column) for column in objective.columns(train, energy_shift(model, train), weight)]
     valid_pos, valid_force = to(valid.pos), to(valid.force)
     batch_size = min(config.batch_size, len(train))
 
     def batch_of(step: int) -> tuple[Tensor, ...]:
         index = _frames_of_step(step, len(train), batch_size, seed).to(like.device)
-        return tuple(column[index] for column in columns)
+        rows = [column[index] for column in columns]
+        return *rows, *objective.draws(rows[0], torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     state = State(model, config)
-    signature = _signature(model, train, valid, config, seed)
+    signature = _signature(model, train, valid, config, objective, seed)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, signature, weight)
     traceable = getattr(model, "traceable", True)
     compiled = traceable and config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
-    objective = SupervisedObjective(config.rho)
     if compiled or (traceable and config.steps >= TRACE_FROM_STEPS):
         step_of = forces.traced_training_step(model, z, objective, batch_of(0), shapes, compiled)
     else:
@@ -287,7 +266,7 @@ class State:
     def add_loss(self, value: float) -> None:
         if self.first_loss is None:
             self.first_loss = value
-        if not math.isfinite(value) or value > 1e3 * max(self.first_loss, 1.0):
+        if not math.isfinite(value) or value > 1e3 * max(abs(self.first_loss), 1.0):
             raise TrainingDiverged(
                 f"the loss is {value:.3g} at step {self.step} (it began at {self.first_loss:.3g}): lower "
                 f"learning_rate ({self.config.learning_rate}), or look for outliers among the labels"
@@ -369,7 +348,9 @@ def _shuffle(epoch: int, frames: int, seed: int) -> Tensor:
     return torch.randperm(frames, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
 
 
-def _signature(model: nn.Module, train: Labelled, valid: Labelled, config: TrainConfig, seed: int) -> str:
+def _signature(
+    model: nn.Module, train: Labelled, valid: Labelled, config: TrainConfig, objective: Objective, seed: int
+) -> str:
     """What a training is: its data, its settings and the weights that it starts from."""
     data = identity.digest(train.z, train.pos, train.energy, train.force, valid.pos, valid.force)
-    return repr((identity.fingerprint(model), data, asdict(config), seed))
+    return repr((identity.fingerprint(model), data, asdict(config), objective, seed))

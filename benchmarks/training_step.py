@@ -21,7 +21,7 @@ from calibrate import unit_seconds
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from asteroid import forces, machine, models, training
+from asteroid import forces, machine, models, objectives, training
 
 MOLECULES = {
     "ethanol": lambda: ase.build.molecule("CH3CH2OH"),
@@ -71,7 +71,7 @@ def main(cases: list[tuple[str, str]], compiled: bool) -> None:
         atoms = MOLECULES[molecule]()
         z, pos = torch.tensor(atoms.numbers), frames_of(atoms)
         batch = (pos, torch.randn(len(pos)), torch.randn_like(pos), torch.ones(len(pos)))
-        objective = training.SupervisedObjective(rho=0.999)
+        objective = objectives.Supervised(rho=0.999)
         state = training.State(model, training.TrainConfig(learning_rate=1e-5))
         make = partial(forces.training_step, model, z, objective, shapes=models.static_shapes(model, pos))
         with FlopCounter() as counter:

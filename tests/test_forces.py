@@ -8,7 +8,7 @@ import tiny
 import torch
 
 from asteroid import forces
-from asteroid.training import SupervisedObjective
+from asteroid.objectives import Supervised
 
 TOLERANCE = {
     "gradient by finite differences": 1e-6,  # double precision, relative to the largest
@@ -42,7 +42,7 @@ def test_force_keeps_no_graph_unless_asked():
 
 def test_gradients_of_the_training_step_by_finite_differences():
     model, columns, step = tiny.model(dtype=torch.float64), batch(torch.float64), 1e-5
-    step_of = forces.training_step(model, z(), SupervisedObjective(rho=0.9))
+    step_of = forces.training_step(model, z(), Supervised(rho=0.9))
     value, gradients = step_of(*columns)
     assert value.shape == () and not value.requires_grad
     assert [gradient.shape for gradient in gradients] == [parameter.shape for parameter in model.parameters()]
@@ -64,7 +64,7 @@ def test_gradients_of_the_training_step_by_finite_differences():
 def test_the_compiled_step_is_the_eager_one_and_follows_the_weights():
     one_layer = {"layers": 1, "hidden": 8}  # compiles in a quarter of the time of two
     model, columns = tiny.model(**one_layer), batch(torch.float32)
-    objective = SupervisedObjective(rho=0.999)
+    objective = Supervised(rho=0.999)
     eager = forces.training_step(model, z(), objective)
     compiled = forces.traced_training_step(model, z(), objective, columns)  # would warn if it fell back
     other = (columns[0] + 0.01, *columns[1:])
@@ -110,14 +110,14 @@ class Plain(torch.nn.Module):
         return self.constant * (pos[:, :, None] - pos[:, None]).square().sum(dim=(1, 2, 3))
 
 
-class Unhashable(SupervisedObjective):
+class Unhashable(Supervised):
     __hash__ = None
 
 
 @pytest.mark.parametrize(
     ("model", "objective", "reason"),
     [
-        (Plain(), SupervisedObjective(rho=0.9), "'Plain' object has no attribute 'config'"),
+        (Plain(), Supervised(rho=0.9), "'Plain' object has no attribute 'config'"),
         (tiny.model(), Unhashable(rho=0.9), "unhashable type"),
     ],
     ids=["model", "objective"],
@@ -133,7 +133,7 @@ def test_what_has_no_identity_is_trained_uncompiled(model, objective, reason):
 @pytest.mark.parametrize(("compile", "reason"), [(fails, "no compiler here"), (wrong, "differ from eager")])
 def test_without_a_working_compiler_there_is_one_warning_and_the_eager_step(compile, reason, monkeypatch):
     monkeypatch.setattr(forces, "_compile", compile)
-    objective = SupervisedObjective(rho=0.5 if compile is fails else 0.6)  # no other test has compiled these
+    objective = Supervised(rho=0.5 if compile is fails else 0.6)  # no other test has compiled these
     model, columns = tiny.model(), batch(torch.float32)
     with pytest.warns(UserWarning, match=reason) as given:
         step_of = forces.traced_training_step(model, z(), objective, columns)

@@ -15,7 +15,7 @@ import torch
 from scipy.special import spherical_jn
 from torch import Tensor, nn
 
-from asteroid import forces, models, training
+from asteroid import forces, models, objectives
 from asteroid.models import basis, layers
 from asteroid.models.layers import silu
 from asteroid.models.neighbours import envelope
@@ -181,7 +181,7 @@ def test_a_step_can_be_traced_and_its_graph_serves_another_model(name, config, m
         with torch.no_grad():
             for buffer in model.buffers():
                 buffer.fill_(1.0 + seed)
-        shapes, objective = models.static_shapes(model, batch[0]), training.SupervisedObjective(0.9)
+        shapes, objective = models.static_shapes(model, batch[0]), objectives.Supervised(0.9)
         traced = forces.traced_training_step(model, z, objective, batch, shapes, compile=False)(*batch)
         plain = forces.training_step(model, z, objective, shapes)(*batch)
         assert_close(traced[0], plain[0], "symmetry")

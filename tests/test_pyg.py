@@ -9,7 +9,7 @@ import tiny
 import torch
 from test_models import FLAT, RIGHT_ANGLES, STRAIGHT, assert_close, energy_and_force, molecule, orthogonal, random_model
 
-from asteroid import forces, models, runs, stages, training
+from asteroid import forces, models, objectives, runs, stages
 from asteroid.force_field import ForceField
 from asteroid.models import pyg
 
@@ -174,7 +174,7 @@ def test_a_step_is_not_traced_and_says_why(name, config, monkeypatch):
     monkeypatch.setattr(forces, "_TRACED", {})
     model, (z, pos) = random_model(name, config), molecule(5)
     batch = (pos, torch.zeros(1, dtype=pos.dtype), torch.zeros_like(pos), torch.ones(1, dtype=pos.dtype))
-    objective = training.SupervisedObjective(0.9)
+    objective = objectives.Supervised(0.9)
     with pytest.warns(UserWarning, match="uncompiled.*another number of edges in every batch"):
         step_of = forces.traced_training_step(model, z, objective, batch, compile=False)
     wider = (2 * pos, *batch[1:])
