@@ -32,7 +32,7 @@ LAYERS = {
     "dynamics": {"units"},
     "stages": {"checks", "datasets", "force_field", "identity", "losses", "models", "objectives", "training", "units"},
     "baselines": {"datasets", "stages", "force_field", "training", "units"},
-    "levels": {"datasets", "dynamics", "levels", "units"},
+    "levels": {"checks", "datasets", "dynamics", "levels", "sources", "training", "units"},
     "runs": {"baselines", "datasets", "force_field", "stages", "training"},
     "profiles": {"runs", "stages", "training"},
     "sweeps": {"book", "profiles", "runs", "training"},

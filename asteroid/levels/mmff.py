@@ -49,18 +49,8 @@ class MMFF(Calculator):
 
     def __init__(self, charge: int = 0, reference: Atoms | None = None):
         super().__init__()
-        self.charge = charge
-        self._context = self._numbers = None
-        if reference is not None:
-            self._prepare(reference)
-
-    def _prepare(self, reference: Atoms) -> None:
-        import openmm
-
-        topology = perceive_bonds(reference, self.charge)
-        integrator = openmm.VerletIntegrator(0)  # no context without one; it makes no step
-        self._context = context(system(topology, reference.get_masses()), integrator)
-        self._numbers = reference.numbers.copy()
+        self.charge, self.reference = charge, reference
+        self._context: openmm.Context | None = None
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
         """Fill `results` with energy and forces of the atoms.
@@ -73,15 +63,105 @@ class MMFF(Calculator):
         super().calculate(atoms, properties, system_changes)
         check_molecule(self.atoms, self.charge)
         if self._context is None:
-            self._prepare(self.atoms)
-        if not np.array_equal(self._numbers, self.atoms.numbers):
-            raise ValueError(
-                f"This calculator's bonds are those of the atoms {self._numbers.tolist()}, in this order; it was given "
-                f"{self.atoms.numbers.tolist()}. Make another calculator for another molecule."
-            )
+            import openmm
+
+            # There is no context without an integrator; this one makes no step.
+            self._context = self.context(self.atoms, openmm.VerletIntegrator(0))
+        self._check_atoms(self.atoms)
         self._context.setPositions(self.atoms.positions / _PER_NM)
-        energy, forces = energy_and_forces(self._context)
+        energy, forces = _energy_and_forces(self._context)
         self.results = {"energy": energy * units.KCAL_PER_MOL_IN_EV, "forces": forces * units.KCAL_PER_MOL_IN_EV}
+
+    def context(self, atoms: Atoms, integrator: "openmm.Integrator") -> "openmm.Context":
+        """An OpenMM context of the atoms at their positions, with the bonds of the reference.
+
+        It is on OpenMM's Reference platform: double precision, and for one small molecule the fastest.
+
+        Args:
+            atoms: positions and masses.
+            integrator: whatever moves them.
+
+        Raises:
+            CalculatorSetupError: no bonds can be perceived, or MMFF94 has no parameters for them.
+            ValueError: the atoms are not those of the reference.
+        """
+        import openmm
+
+        if self.reference is None:
+            self.reference = atoms.copy()
+        self._check_atoms(atoms)
+        parts = system(perceive_bonds(self.reference, self.charge), atoms.get_masses())
+        result = openmm.Context(parts, integrator, openmm.Platform.getPlatformByName("Reference"))
+        result.setPositions(atoms.positions / _PER_NM)
+        return result
+
+    def _check_atoms(self, atoms: Atoms) -> None:
+        if not np.array_equal(self.reference.numbers, atoms.numbers):
+            raise ValueError(
+                f"This calculator's bonds are those of the atoms {self.reference.numbers.tolist()}, in this order; it "
+                f"was given {atoms.numbers.tolist()}. Make another calculator for another molecule."
+            )
+
+
+def langevin(
+    atoms: Atoms,
+    calculator: MMFF,
+    *,
+    steps: int,
+    temperature: float,
+    timestep: float,
+    friction: float,
+    every: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Langevin dynamics by OpenMM's own integrator, in a hundredth of the time that ASE's takes.
+
+    Args:
+        atoms: start; not changed.
+        calculator: whose bonds hold, so that the molecule never breaks.
+        steps: number of steps, a multiple of `every`.
+        temperature: K.
+        timestep: fs.
+        friction: 1/fs.
+        every: steps between two frames kept.
+        seed: of velocities and noise.
+
+    Returns:
+        pos (frames, atoms, 3) in Å, centre of mass at the origin; potential energy (frames,) in kcal/mol; and kinetic
+        temperature (frames,) in K; the start first. Frames end where positions are no longer finite.
+
+    Raises:
+        CalculatorSetupError: no bonds can be perceived, or MMFF94 has no parameters for them.
+
+    Source:
+        Z. Zhang et al., J. Phys. Chem. A 123, 6056 (2019), the "middle" scheme.
+    """
+    import openmm
+    from openmm import unit
+
+    integrator = openmm.LangevinMiddleIntegrator(
+        temperature * unit.kelvin, friction / unit.femtosecond, timestep * unit.femtosecond
+    )
+    # OpenMM takes the seed 0 as a wish for another one each time.
+    noise, velocities = (int(number) for number in np.random.default_rng(seed).integers(1, 2**31 - 1, 2))
+    integrator.setRandomNumberSeed(noise)
+    context = calculator.context(atoms, integrator)
+    context.setVelocitiesToTemperature(temperature * unit.kelvin, velocities)
+    masses = atoms.get_masses()
+    rows = []
+    for step in range(0, steps + 1, every):
+        try:
+            integrator.step(every if step else 0)
+            state = context.getState(positions=True, energy=True)
+        except openmm.OpenMMException:  # coordinates or energy are no longer numbers
+            break
+        pos = np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
+        kinetic = state.getKineticEnergy().value_in_unit(unit.kilocalorie_per_mole)
+        potential = state.getPotentialEnergy().value_in_unit(unit.kilocalorie_per_mole)
+        kelvin = 2 * kinetic / (3 * len(atoms) * units.BOLTZMANN)
+        rows.append((pos - masses @ pos / masses.sum(), potential, kelvin))
+    pos, potential_energy, kelvin = (np.array(column) for column in zip(*rows))
+    return pos, potential_energy, kelvin
 
 
 def perceive_bonds(atoms: Atoms, charge: int = 0) -> "Chem.Mol":
@@ -172,21 +252,13 @@ def system(molecule: "Chem.Mol", masses: np.ndarray) -> "openmm.System":
     return result
 
 
-def context(system: "openmm.System", integrator: "openmm.Integrator") -> "openmm.Context":
-    """A context on OpenMM's Reference platform: double precision, and for one small molecule the fastest."""
-    import openmm
-
-    return openmm.Context(system, integrator, openmm.Platform.getPlatformByName("Reference"))
-
-
-def energy_and_forces(context: "openmm.Context") -> tuple[float, np.ndarray]:
-    """Energy in kcal/mol and forces (atoms, 3) in kcal/mol/Å of a context's positions."""
-    import openmm.unit
+def _energy_and_forces(context: "openmm.Context") -> tuple[float, np.ndarray]:
+    """Energy in kcal/mol and forces (atoms, 3) in kcal/mol/Å at a context's positions."""
+    from openmm import unit
 
     state = context.getState(energy=True, forces=True)
-    energy = state.getPotentialEnergy().value_in_unit(openmm.unit.kilocalorie_per_mole)
-    forces = state.getForces(asNumpy=True).value_in_unit(openmm.unit.kilocalorie_per_mole / openmm.unit.angstrom)
-    return energy, np.asarray(forces)
+    forces = state.getForces(asNumpy=True).value_in_unit(unit.kilocalorie_per_mole / unit.angstrom)
+    return state.getPotentialEnergy().value_in_unit(unit.kilocalorie_per_mole), np.asarray(forces)
 
 
 def _bond_stretching(molecule, parameters, bonds):

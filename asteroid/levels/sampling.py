@@ -1,0 +1,332 @@
+"""Configurations of a molecule at a temperature: Langevin dynamics under any level, and normal modes."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.build import molecule as ase_molecule
+from ase.collections import g2
+from ase.data import covalent_radii
+from ase.optimize import BFGS
+from ase.vibrations import Vibrations
+
+from asteroid import dynamics, levels, units
+from asteroid.training import progress_bar
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Configurations of one molecule.
+
+    Attributes:
+        z: (atoms,) atomic numbers.
+        pos: (frames, atoms, 3), Å, centre of mass at the origin.
+        potential_energy: (frames,), kcal/mol, under the level that sampled; in normal modes its harmonic estimate.
+        trajectory: (frames,) which of the independent trajectories a frame is from; of normal modes each frame is one.
+        dropped: number of frames left out because the molecule was broken.
+        provenance: molecule, level, settings, temperature, seed and the like, as JSON types.
+    """
+
+    z: np.ndarray
+    pos: np.ndarray
+    potential_energy: np.ndarray
+    trajectory: np.ndarray
+    dropped: int
+    provenance: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.pos)
+
+
+def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
+    """A geometry of a molecule, with its total charge as `info["charge"]` where it is known.
+
+    Args:
+        molecule: a SMILES string, such as "CCO"; or "ase:NAME" with a molecule of ASE's collection, such as
+            "ase:CH3CH2OH"; or the path of a file that ASE reads, whose first frame is taken; or the atoms themselves.
+        seed: of the conformer of a SMILES string.
+
+    Returns:
+        The atoms, without a calculator. From a SMILES string: a conformer by distance geometry, relaxed by a force
+        field.
+
+    Raises:
+        ValueError: a string that is no SMILES or no name, several molecules, or unpaired electrons.
+        FileNotFoundError: there is no such file.
+        ImportError: RDKit is not installed and a SMILES string was given.
+    """
+    if isinstance(molecule, Atoms):
+        atoms = molecule.copy()
+    elif isinstance(molecule, os.PathLike) or Path(molecule).suffix in (".xyz", ".extxyz", ".db", ".sdf", ".mol"):
+        atoms = ase.io.read(molecule, index=0)
+        atoms.calc = None
+    elif molecule.startswith("ase:"):
+        name = molecule.removeprefix("ase:")
+        if name not in g2.names:
+            raise ValueError(f"ASE has no molecule {name!r}; it has {', '.join(g2.names)}")
+        atoms = ase_molecule(name)
+    else:
+        atoms = _from_smiles(molecule, seed)
+    atoms.pbc = False
+    return atoms
+
+
+def langevin(
+    molecule: str | os.PathLike | Atoms,
+    level: str,
+    *,
+    frames: int,
+    trajectories: int = 20,
+    temperature: float = 500.0,
+    timestep: float = 0.5,
+    friction: float = 0.01,
+    every: int = 40,
+    equilibration: int = 4000,
+    seed: int = 0,
+    executor: Executor | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Sample:
+    """Frames of independent Langevin trajectories under a level of theory.
+
+    A trajectory counts up to where a bond of the start is longer than one and a half times its length there, or other
+    atoms have come as close as a bond; its frames from there on are dropped. A warning is given if the kinetic energy
+    is not that of the temperature.
+
+    Args:
+        molecule: what `geometry` takes.
+        level: of `levels.table()`; OpenMM integrates `mmff` itself, ASE the others.
+        frames: number of frames of all trajectories together.
+        trajectories: number of them, each with its own velocities and noise.
+        temperature: K.
+        timestep: fs.
+        friction: 1/fs.
+        every: steps between two frames.
+        equilibration: steps before the first frame, a multiple of `every`.
+        seed: makes the frames repeatable.
+        executor: any concurrent.futures executor that runs trajectories; None: one after the other, here.
+        progress: show a bar.
+        settings: of `levels.calculator`; the charge of a SMILES string is known without.
+
+    Returns:
+        The frames, trajectory after trajectory.
+
+    Raises:
+        ValueError: numbers that do not fit together, a molecule that `geometry` refuses, an unknown level or setting.
+        CalculatorSetupError: the level cannot do the molecule.
+        RuntimeError: all frames are of broken molecules.
+
+    Source:
+        The defaults are those of the embedded GFN2 sets, 500 K as in MD17 (Chmiela et al., Sci. Adv. 3, e1603015,
+        2017).
+    """
+    numbers = {"frames": frames, "trajectories": trajectories, "every": every, "timestep": timestep}
+    for name, number in (numbers | {"temperature": temperature, "friction": friction}).items():
+        if not number > 0:
+            raise ValueError(f"{name} is {number}; it must be positive")
+    if equilibration < 0 or equilibration % every:
+        raise ValueError(f"equilibration is {equilibration} and every is {every}; expected a multiple of every, or 0")
+    start = geometry(molecule, seed)
+    settings = _with_charge(start, settings)
+    counts = [len(part) for part in np.array_split(np.arange(frames), min(trajectories, frames))]
+    how = {"temperature": temperature, "timestep": timestep, "friction": friction, "every": every}
+    tasks = [
+        (start, level, settings, how | {"steps": equilibration + count * every, "seed": int(stream)})
+        for count, stream in zip(counts, np.random.SeedSequence(seed).generate_state(len(counts)))
+    ]
+    kept, trajectory = [], []
+    with progress_bar(f"sample {level}" if progress else None, total=frames, unit="frame") as bar:
+        ran = map(_trajectory, tasks) if executor is None else executor.map(_trajectory, tasks)
+        for number, (count, (pos, potential_energy, temperatures)) in enumerate(zip(counts, ran)):
+            usable = slice(equilibration // every + 1, _whole_frames(start, pos))
+            kept.append((pos[usable], potential_energy[usable], temperatures[usable]))
+            trajectory += [number] * len(kept[-1][0])
+            bar.update(count)
+    pos, potential_energy, temperatures = (np.concatenate(column) for column in zip(*kept))
+    dropped = frames - len(pos)
+    if not len(pos):
+        raise RuntimeError(
+            f"all {frames} frames of {start.symbols} under {level} at {temperature:g} K are of broken molecules; lower "
+            f"the temperature or the timestep ({timestep:g} fs), or take a level under which the molecule is bound"
+        )
+    measured = float(temperatures.mean())
+    _check_temperature(measured, temperature, len(start), len(pos), every * timestep * friction)
+    provenance = {
+        "sampling": f"{len(counts)} independent Langevin trajectories, "
+        f"{equilibration * timestep / 1000:g} ps discarded, a frame every {every * timestep:g} fs",
+        **_provenance(molecule, level, settings, temperature, seed),
+        "timestep_fs": timestep,
+        "friction_per_fs": friction,
+        "temperature_measured_K": round(measured, 1),
+        "dropped": dropped,
+    }
+    return Sample(start.numbers, pos, potential_energy, np.array(trajectory), dropped, provenance)
+
+
+def normal_modes(
+    molecule: str | os.PathLike | Atoms,
+    level: str,
+    *,
+    frames: int,
+    temperature: float = 500.0,
+    seed: int = 0,
+    **settings: Any,
+) -> Sample:
+    """Frames drawn from the classical harmonic ensemble about the nearest minimum.
+
+    Each mode k of the mass-weighted Hessian gets an amplitude q_k from a normal distribution of variance
+    k_B T / ω_k². It costs 6 · atoms + 1 evaluations and those of the minimisation, whatever the number of frames, and
+    leaves out everything anharmonic: it is meant for unlabelled data and first guesses. Frames of broken molecules are
+    dropped, so that fewer than `frames` may come back.
+
+    Args:
+        molecule: what `geometry` takes; it is relaxed.
+        level: of `levels.table()`.
+        frames: number of frames to draw.
+        temperature: K.
+        seed: makes the frames repeatable.
+        settings: of `levels.calculator`.
+
+    Returns:
+        The frames.
+
+    Raises:
+        ValueError: a number that is not positive, a molecule that `geometry` refuses, an unknown level or setting.
+        CalculatorSetupError: the level cannot do the molecule.
+        RuntimeError: the relaxed geometry is no minimum, or all frames are of broken molecules.
+
+    Source:
+        J. S. Smith, O. Isayev and A. E. Roitberg, Chem. Sci. 8, 3192 (2017), who draw the amplitudes in another way.
+    """
+    for name, number in (("frames", frames), ("temperature", temperature)):
+        if not number > 0:
+            raise ValueError(f"{name} is {number}; it must be positive")
+    atoms = geometry(molecule, seed)
+    settings = _with_charge(atoms, settings)
+    atoms.calc = levels.calculator(level, **settings)
+    if not BFGS(atoms, logfile=None).run(fmax=0.005, steps=500):
+        raise RuntimeError(f"{atoms.symbols} under {level} has no minimum within 500 steps from this geometry")
+    energy = atoms.get_potential_energy() / units.KCAL_PER_MOL_IN_EV
+    with tempfile.TemporaryDirectory() as folder:
+        vibrations = Vibrations(atoms, name=f"{folder}/vibrations")
+        vibrations.run()
+        hessian = vibrations.get_vibrations().get_hessian_2d() / units.KCAL_PER_MOL_IN_EV
+    mass = np.repeat(atoms.get_masses(), 3)
+    squared, modes = np.linalg.eigh(hessian / np.sqrt(np.outer(mass, mass)))  # (modes,), (3 · atoms, modes)
+    linear = len(atoms) == 2 or np.isclose(atoms.get_moments_of_inertia()[0], 0, atol=1e-3)
+    outer = 5 if linear else 6  # translations and rotations are the smallest at a minimum
+    order = np.argsort(np.abs(squared))
+    squared, modes = squared[order][outer:], modes[:, order][:, outer:]
+    if (squared < 0).any():
+        raise RuntimeError(
+            f"{atoms.symbols} relaxed under {level} to a saddle point with {int((squared < 0).sum())} imaginary "
+            "frequencies; start from a less symmetric geometry"
+        )
+    spread = np.sqrt(units.BOLTZMANN * temperature / squared)
+    amplitude = spread * np.random.default_rng([seed, 0]).normal(size=(frames, len(squared)))
+    shift = (amplitude @ modes.T / np.sqrt(mass)).reshape(frames, len(atoms), 3)
+    pos = atoms.positions - atoms.get_center_of_mass() + shift
+    whole = np.array([_whole_frames(atoms, frame[None]) == 1 for frame in pos])
+    if not whole.any():
+        raise RuntimeError(f"all {frames} frames of {atoms.symbols} are of broken molecules; lower the temperature")
+    harmonic = energy + (amplitude**2 * squared).sum(axis=1) / 2
+    provenance = {
+        "sampling": "normal modes, classical harmonic ensemble",
+        **_provenance(molecule, level, settings, temperature, seed),
+        "dropped": int((~whole).sum()),
+    }
+    number = np.arange(frames)
+    return Sample(atoms.numbers, pos[whole], harmonic[whole], number[whole], int((~whole).sum()), provenance)
+
+
+def _from_smiles(smiles: str, seed: int) -> Atoms:
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+    except ModuleNotFoundError:
+        raise ImportError("a SMILES string needs RDKit: `pip install rdkit`; or give a file or 'ase:NAME'") from None
+
+    with rdBase.BlockLogs():  # what RDKit would print is said in the error
+        parsed = Chem.MolFromSmiles(smiles)
+    if parsed is None or not parsed.GetNumAtoms():
+        raise ValueError(
+            f"{smiles!r} is no SMILES string that RDKit can read. A molecule of ASE's is 'ase:NAME', such as "
+            "'ase:CH3CH2OH'; a file is given by its path."
+        )
+    if radicals := sum(atom.GetNumRadicalElectrons() for atom in parsed.GetAtoms()):
+        raise ValueError(f"{smiles} has {radicals} unpaired electrons; only closed shells are supported")
+    if len(Chem.GetMolFrags(parsed)) > 1:
+        raise ValueError(f"{smiles} is several molecules; give one")
+    full = Chem.AddHs(parsed)
+    if rdDistGeom.EmbedMolecule(full, randomSeed=seed) != 0:
+        raise ValueError(f"RDKit finds no geometry for {smiles}; give a file with one")
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
+        rdForceFieldHelpers.MMFFOptimizeMolecule(full)
+    charge = Chem.GetFormalCharge(full)
+    numbers = [atom.GetAtomicNum() for atom in full.GetAtoms()]
+    return Atoms(numbers, full.GetConformer().GetPositions(), info={"smiles": smiles, "charge": charge})
+
+
+def _with_charge(atoms: Atoms, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with the charge that the geometry knows."""
+    known = atoms.info.get("charge", 0)
+    if known != settings.get("charge", known):
+        raise ValueError(f"charge is {settings['charge']}, but {atoms.info.get('smiles', atoms.symbols)} has {known}")
+    return {**settings, "charge": known} if known else dict(settings)
+
+
+def _trajectory(task: tuple[Atoms, str, dict[str, Any], dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, potential energy and temperature along one trajectory, in whichever process."""
+    start, level, settings, how = task
+    calculator = levels.calculator(level, **settings)
+    if level == "mmff":
+        from asteroid.levels import mmff
+
+        return mmff.langevin(start, calculator, **how)
+    trajectory = dynamics.langevin(start, calculator, **how)
+    return trajectory.pos, trajectory.potential_energy, trajectory.temperature
+
+
+def _whole_frames(start: Atoms, pos: np.ndarray) -> int:
+    """How many of the frames pos (frames, atoms, 3) come before the first with other bonds than the start."""
+    i, j = np.triu_indices(len(start), 1)
+    first = np.linalg.norm(start.positions[i] - start.positions[j], axis=-1)  # (pairs,)
+    radii = covalent_radii[start.numbers]
+    sum_of_radii = radii[i] + radii[j]
+    bonded = first < 1.25 * sum_of_radii
+    distance = np.linalg.norm(pos[:, i] - pos[:, j], axis=-1)  # (frames, pairs)
+    whole = np.where(bonded, distance < 1.5 * first, distance > sum_of_radii).all(axis=1)
+    return int(whole.argmin()) if not whole.all() else len(pos)
+
+
+def _check_temperature(measured: float, target: float, atoms: int, frames: int, spacing: float) -> None:
+    """Warn if the mean kinetic temperature is further from the target than chance and the timestep explain.
+
+    The kinetic energy has 3 · atoms degrees of freedom, hence a relative variance of 2 / (3 · atoms), and forgets
+    within 1 / (2 · friction); `spacing` is the time between frames times the friction.
+    """
+    independent = max(1.0, frames * min(1.0, spacing))
+    chance = target * np.sqrt(2 / (3 * atoms * independent))
+    if abs(measured - target) > 5 * chance + 0.03 * target:
+        warnings.warn(
+            f"the kinetic temperature of the frames is {measured:.0f} K where {target:g} K was asked for; take a "
+            "longer equilibration or a shorter timestep",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _provenance(
+    molecule: str | os.PathLike | Atoms, level: str, settings: Mapping[str, Any], temperature: float, seed: int
+) -> dict[str, Any]:
+    name = str(molecule.symbols) if isinstance(molecule, Atoms) else str(molecule)
+    plain = {key: value for key, value in settings.items() if isinstance(value, str | int | float | list | tuple)}
+    return {"molecule": name, "sampling_level": level, "settings": plain, "temperature_K": temperature, "seed": seed}
