@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from asteroid import models, training
+from asteroid.evaluator import Evaluator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,11 +65,7 @@ class ForceField:
         else:
             z = torch.as_tensor(structure.numbers, dtype=torch.int64)
             pos = torch.as_tensor(structure.positions)
-            if sorted(z.tolist()) != sorted(self.z.tolist()):
-                raise ValueError(
-                    f"the atoms have the atomic numbers {sorted(z.tolist())}, this force field was trained on "
-                    f"{sorted(self.z.tolist())}; train one for this molecule"
-                )
+            self._check_molecule(z)
         if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
             raise ValueError(f"positions have the shape {tuple(pos.shape)}, expected (frames, {len(self.z)}, 3)")
         if not bool(torch.isfinite(pos).all()):
@@ -79,11 +76,32 @@ class ForceField:
         energy = energy.double() + self.shift
         return (energy, force) if pos.ndim == 3 else (energy[0], force[0])
 
+    def evaluator(self, numbers: "np.ndarray", calls: int | None = None) -> Evaluator:
+        """The same for very many calls, as in dynamics: from positions (frames, atoms, 3) to energies and forces.
+
+        Args:
+            numbers: (atoms,) this molecule's atomic numbers, in the order of the positions to come.
+            calls: how many are to come; None where that is not known.
+
+        Raises:
+            ValueError: for another molecule.
+        """
+        z = torch.as_tensor(numbers, dtype=torch.int64)
+        self._check_molecule(z)
+        return Evaluator(self.model, z, self.shift, calls)
+
     def calculator(self) -> "Calculator":
         """An ASE calculator, in ASE's units (eV, Å)."""
         from asteroid.calculator import ForceFieldCalculator
 
         return ForceFieldCalculator(self)
+
+    def _check_molecule(self, z: Tensor) -> None:
+        if sorted(z.tolist()) != sorted(self.z.tolist()):
+            raise ValueError(
+                f"the atoms have the atomic numbers {sorted(z.tolist())}, this force field was trained on "
+                f"{sorted(self.z.tolist())}; train one for this molecule"
+            )
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file: weights, shift, configuration and provenance, no code.

@@ -19,6 +19,7 @@ TOLERANCE = {
     "same configuration": 1e-5,  # relative to the largest force, single precision
     "numerical forces": 1e-5,  # relative to the largest force, double precision
     "units": 1e-9,
+    "rounding": 2e-5,  # single precision; dynamics moves the molecule to the origin first
 }
 Z = torch.tensor([6, 8, 1, 1, 1, 1])
 
@@ -169,8 +170,8 @@ def test_ase_sees_its_own_units(atoms):
     atoms.calc = force_field.calculator()
     energy, force = force_field.energy_and_force(atoms)
     scale = ase.units.kcal / ase.units.mol
-    assert atoms.get_potential_energy() == pytest.approx(float(energy) * scale, rel=1e-6)
-    np.testing.assert_allclose(atoms.get_forces(), force.numpy() * scale, rtol=1e-6, atol=TOLERANCE["units"])
+    assert atoms.get_potential_energy() == pytest.approx(float(energy) * scale, rel=TOLERANCE["rounding"])
+    np.testing.assert_allclose(atoms.get_forces(), force.numpy() * scale, rtol=TOLERANCE["rounding"], atol=TOLERANCE["units"])
     assert scale == pytest.approx(0.0433641, rel=1e-5)
 
 
