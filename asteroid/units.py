@@ -19,6 +19,12 @@ LENGTH = {"angstrom": 1.0, "Ang": 1.0, "A": 1.0, "Å": 1.0, "bohr": _BOHR, "nm":
 BOLTZMANN = 1.380649e-23 * _JOULE
 """Boltzmann constant, kcal/mol/K."""
 
+MASS = 1.66053906660e-17 * _JOULE
+"""kcal/mol in one u Å²/fs²: what turns masses and velocities into a kinetic energy."""
+
+WAVENUMBER = 1e5 / 2.99792458
+"""1/cm in a frequency of 1/fs."""
+
 KCAL_PER_MOL_IN_EV = 1 / _EV
 """eV in one kcal/mol, for the border with ASE, whose energies are in eV and forces in eV/Å."""
 

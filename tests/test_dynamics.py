@@ -3,21 +3,28 @@
 from dataclasses import replace
 
 import ase
-import ase.md.langevin
 import numpy as np
 import pytest
 import tiny
-from ase.calculators.calculator import Calculator, all_changes
+import torch
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 from ase.calculators.morse import MorsePotential
-from ase.md.velocitydistribution import thermalize_momenta
+from ase.md.langevin import Langevin
+from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
-from asteroid import dynamics, stages
-from asteroid.dynamics import langevin
+from asteroid import stages
+from asteroid.dynamics import highest_frequency, langevin
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
+from asteroid.units import BOLTZMANN
 
-TOLERANCE = {"temperature": 0.05}  # relative; the mean over the run below varies by 0.015 from seed to seed
+TOLERANCE = {
+    "temperature": 0.05,  # relative; the mean over the run below varies by 0.015 from seed to seed
+    "potential energy": 0.1,  # relative; by 0.03
+    "same numbers as ASE": 1e-6,  # Å, after a hundred steps; its units are those of 2014
+    "replica alone": 1e-8,  # Å, double precision
+}
 
 
 class Springs(Calculator):
@@ -30,19 +37,39 @@ class Springs(Calculator):
         self.rest = np.linalg.norm(pos[:, None] - pos[None], axis=-1)
         self.constant, self.wrong_after, self.calls = constant, wrong_after, 0
 
+    def compute(self, pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energy (frames,), eV, and forces (frames, atoms, 3), eV/Å."""
+        self.calls += 1
+        offset = pos[:, :, None] - pos[:, None]
+        distance = np.linalg.norm(offset, axis=-1) + np.eye(pos.shape[1])
+        stretch = distance - self.rest - np.eye(pos.shape[1])
+        forces = -self.constant * ((stretch / distance)[..., None] * offset).sum(axis=2)
+        if self.wrong_after is not None and self.calls > self.wrong_after:
+            forces = np.full_like(forces, np.nan)
+        return self.constant * (stretch**2).sum(axis=(1, 2)) / 4, forces
+
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        self.calls += 1
-        offset = self.atoms.positions[:, None] - self.atoms.positions[None]
-        distance = np.linalg.norm(offset, axis=-1) + np.eye(len(offset))
-        stretch = distance - self.rest - np.eye(len(offset))
-        forces = -self.constant * (stretch / distance)[..., None] * offset
-        if self.wrong_after is not None and self.calls > self.wrong_after:
-            forces = np.full((len(offset), 3), np.nan)
-        self.results = {
-            "energy": self.constant * (stretch**2).sum() / 4,
-            "forces": forces.sum(axis=1) if forces.ndim == 3 else forces,
-        }
+        energy, forces = self.compute(self.atoms.positions[None])
+        self.results = {"energy": float(energy[0]), "forces": forces[0]}
+
+
+class BatchedSprings(Springs):
+    """The same, all replicas at once; from `breaks_at` steps on, those that start at x > 5 Å explode."""
+
+    breaks_at = None
+
+    def evaluator(self, numbers, calls=None):
+        def evaluate(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            energy, forces = self.compute(pos)
+            if self.breaks_at is not None and self.calls > self.breaks_at:
+                forces[pos.mean(axis=(1, 2)) > 5] *= 1e300
+            return energy / KCAL, forces / KCAL
+
+        return evaluate
+
+
+KCAL = ase.units.kcal / ase.units.mol
 
 
 def molecule() -> ase.Atoms:
@@ -65,15 +92,176 @@ def test_the_thermostat_holds_its_temperature():
     assert mean_temperature() == pytest.approx(500, rel=TOLERANCE["temperature"])
 
 
-def test_the_test_of_the_temperature_sees_what_goes_wrong_by_default(monkeypatch):
+def ase_run(
+    atoms: ase.Atoms, steps: int, seed: list[int], fixcm: bool = False, constant: float = 1.0, **changes: float
+):
+    """A step at a time of ASE's integrator, begun like ours, with its atoms."""
+    settings = SETTINGS | changes
+    atoms = atoms.copy()
+    atoms.calc = Springs(atoms.positions, constant)
+    generator = np.random.default_rng(seed)
+    thermalize_momenta(atoms, settings["temperature"], rng=generator)
+    Stationary(atoms)
+    run = Langevin(
+        atoms,
+        settings["timestep"] * ase.units.fs,
+        temperature_K=settings["temperature"],
+        friction=settings["friction"] / ase.units.fs,
+        fixcm=fixcm,
+        rng=generator,
+    )
+    for _ in run.irun(steps):
+        yield atoms
+
+
+@pytest.mark.parametrize("friction", [0.05, 0.002, 0.0])
+def test_the_integrator_is_that_of_ase(friction):
+    """The same random numbers give the same trajectory; without friction it is velocity Verlet."""
+    atoms = molecule()
+    ours = langevin(atoms, Springs(atoms.positions), steps=100, every=5, seed=3, **(SETTINGS | {"friction": friction}))
+    *_, last = ase_run(atoms, 100, [3, 0], friction=friction)
+    difference = ours.pos[-1] - (last.positions - last.get_center_of_mass())
+    assert np.abs(difference).max() < TOLERANCE["same numbers as ASE"]
+    assert np.abs(ours.velocity[-1] - last.get_velocities() * ase.units.fs).max() < TOLERANCE["same numbers as ASE"]
+    assert np.abs(ours.pos[-1] - ours.pos[0]).max() > 0.05  # it has moved
+
+
+def test_batch_and_ase_agree_in_temperature_and_mean_potential_energy():
+    """Twenty replicas at once, against one long run of ASE's integrator, and both against equipartition."""
+    # Stiff, and not in a plane as the other is, so that it is nearly harmonic.
+    cube = np.stack(np.meshgrid(*[[0.0, 1.5]] * 3), axis=-1).reshape(-1, 3)
+    atoms, stiff = ase.Atoms("C2H6O", [*cube, [0.75, 0.75, 0.75]]), {"constant": 5.0}
+    settings = SETTINGS | {"timestep": 0.5}
+    replicas = langevin([atoms] * 20, BatchedSprings(atoms.positions, **stiff), steps=800, every=5, **settings)
+    late = [replica.time > 100 for replica in replicas]
+    ours = {
+        "temperature": np.mean([r.temperature[i].mean() for r, i in zip(replicas, late)]),
+        "potential energy": np.mean([r.potential_energy[i].mean() for r, i in zip(replicas, late)]),
+    }
+    rows = [
+        (atoms.get_kinetic_energy() / (1.5 * len(atoms) * ase.units.kB), atoms.get_potential_energy() / KCAL)
+        for atoms in ase_run(atoms, 5000, [1], timestep=0.5, **stiff)
+    ]
+    theirs = dict(zip(ours, np.mean(rows[200:], axis=0)))
+    vibrations = 3 * len(atoms) - 6
+    expected = {"temperature": 500.0, "potential energy": vibrations / 2 * BOLTZMANN * 500}
+    for name in ours:
+        assert ours[name] == pytest.approx(theirs[name], rel=2 * TOLERANCE[name])
+        assert ours[name] == pytest.approx(expected[name], rel=TOLERANCE[name])
+
+
+def test_the_test_of_the_temperature_sees_what_goes_wrong_by_default():
     """ASE's own default, which takes the centre of mass out of the noise, is what this must not be."""
+    with pytest.warns(FutureWarning, match="fixcm"):
+        temperatures = [atoms.get_temperature() for atoms in ase_run(molecule(), 4000, [0], fixcm=True)]
+    assert np.mean(temperatures[200:]) != pytest.approx(500, rel=TOLERANCE["temperature"])
 
-    class Default(ase.md.langevin.Langevin):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **(options | {"fixcm": True}))
 
-    monkeypatch.setattr(dynamics, "Langevin", Default)
-    assert mean_temperature() != pytest.approx(500, rel=TOLERANCE["temperature"])
+def test_a_replica_is_the_same_whatever_others_there_are():
+    atoms, moved = molecule(), molecule()
+    moved.positions += 0.02
+    together = langevin([atoms, moved, atoms], BatchedSprings(atoms.positions), steps=50, **SETTINGS)
+    alone = langevin(atoms, Springs(atoms.positions), steps=50, **SETTINGS)
+    assert np.abs(together[0].pos - alone.pos).max() < TOLERANCE["replica alone"]
+    assert np.abs(together[2].pos[-1] - together[0].pos[-1]).max() > 0.01  # noise of its own
+
+
+def test_a_replica_that_explodes_is_dropped_and_the_others_go_on():
+    atoms, far = molecule(), molecule()
+    far.positions += 10
+    springs = BatchedSprings(atoms.positions)
+    springs.breaks_at = 22
+    first, exploded, last = langevin([atoms, far, atoms], springs, steps=60, every=10, **SETTINGS)
+    assert not exploded.stable and "came apart before step 30: positions are no longer finite" in exploded.verdict
+    assert exploded.time.tolist() == [0, 10, 20] and np.isfinite(exploded.pos).all()
+    for whole in (first, last):
+        assert whole.stable and len(whole.time) == 7
+    alone = langevin(atoms, Springs(atoms.positions), steps=60, every=10, **SETTINGS)
+    assert np.abs(first.pos - alone.pos).max() < TOLERANCE["replica alone"]
+
+
+def test_starts_of_different_molecules_are_refused():
+    atoms = molecule()
+    for starts in ([atoms, atoms[::-1]], []):
+        with pytest.raises(ValueError, match="same atoms in the same order"):
+            langevin(starts, Springs(atoms.positions), steps=10)
+
+
+def test_without_friction_the_total_energy_is_conserved():
+    atoms = molecule()
+    run = langevin(atoms, Springs(atoms.positions), steps=2000, every=4, friction=0.0, timestep=0.5, temperature=500)
+    kinetic = 1.5 * len(atoms) * BOLTZMANN * run.temperature
+    assert np.ptp(run.total_energy) < 0.02 * kinetic.mean() < 0.1 * np.ptp(kinetic)
+    assert run.total_energy == pytest.approx(run.potential_energy + kinetic)
+
+
+class Diatomic(Springs):
+    """H and F with a spring whose vibration is known: ω² = k / μ."""
+
+    def wavenumber(self, atoms: ase.Atoms) -> float:
+        reduced = 1 / (1 / atoms.get_masses()).sum()
+        per_second = np.sqrt(self.constant * 1.602176634e-19 * 1e20 / (reduced * 1.66053907e-27)) / (2 * np.pi)
+        return per_second / 2.99792458e10
+
+
+def test_the_highest_frequency_is_that_of_the_spring():
+    atoms = ase.Atoms("HF", [[0, 0, 0], [0.6, 0.6, 0.4]])
+    spring = Diatomic(atoms.positions, constant=60.0)
+    assert highest_frequency(atoms, spring) == pytest.approx(spring.wavenumber(atoms), rel=1e-4)
+    assert 4000 < spring.wavenumber(atoms) < 4200
+
+
+def test_a_step_too_long_for_the_fastest_vibration_is_warned_of_before_the_run():
+    atoms = ase.Atoms("HF", [[0, 0, 0], [0.6, 0.6, 0.4]])
+    spring = Diatomic(atoms.positions, constant=60.0)  # a period of 8.1 fs
+    with pytest.warns(UserWarning, match="2 fs is long.*41../cm.*period 8.08 fs.*from 2.6 fs on.*take 0.81"):
+        langevin(atoms, spring, steps=120, timestep=2.0)
+    langevin(atoms, spring, steps=120, timestep=1.5)  # would raise, as warnings do here
+    calls = spring.calls
+    langevin(atoms, spring, steps=110, timestep=2.0)  # too short for 12 more geometries
+    assert spring.calls == calls + 111
+
+
+class Fails(Springs):
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        if self.calls > 15:
+            raise CalculationFailed("no convergence")
+
+
+def test_a_calculator_that_fails_on_the_way_ends_the_replica_and_says_why():
+    atoms = molecule()
+    run = langevin(atoms, Fails(atoms.positions), steps=100, every=10)
+    assert not run.stable and run.verdict == "came apart before step 20: the calculator failed (no convergence)"
+    assert len(run.time) == 2
+
+
+def test_a_start_that_cannot_be_computed_is_an_error():
+    atoms = molecule()
+    with pytest.raises(ValueError, match="no finite energy and force at the start"):
+        langevin(atoms, Springs(atoms.positions, wrong_after=0), steps=10)
+    failing = Fails(atoms.positions)
+    failing.calls = 20
+    with pytest.raises(CalculationFailed, match="no convergence"):
+        langevin(atoms, failing, steps=10)
+
+
+def test_replicas_of_a_force_field_move_as_by_its_ase_calculator():
+    """One batch against ASE's own loop over single geometries, in double precision."""
+    split = tiny.methanol(budget=4, inaccurate_budget=None)
+    force_field = ForceField(tiny.model(dtype=torch.float64), split.train.z, 0.0, "none")
+    starts = [ase.Atoms(split.train.z.numpy(), pos.numpy()) for pos in split.train.pos]
+    together = langevin(starts, force_field, steps=20, **SETTINGS)
+    for place, (start, replica) in enumerate(zip(starts, together)):
+        atoms = start.copy()
+        atoms.calc = force_field.calculator()
+        generator = np.random.default_rng([0, place])
+        thermalize_momenta(atoms, SETTINGS["temperature"], rng=generator)
+        Stationary(atoms)
+        time, friction = SETTINGS["timestep"] * ase.units.fs, SETTINGS["friction"] / ase.units.fs
+        Langevin(atoms, time, temperature_K=500, friction=friction, fixcm=False, rng=generator).run(20)
+        moved = atoms.positions - atoms.get_center_of_mass()
+        assert np.abs(replica.pos[-1] - moved).max() < TOLERANCE["same numbers as ASE"]
 
 
 def test_frames_times_and_units():
@@ -84,8 +272,7 @@ def test_frames_times_and_units():
     assert np.array_equal(atoms.positions, before) and atoms.calc is None
     last = ase.Atoms("OC2H6", trajectory.pos[-1], calculator=Springs(before))
     assert np.abs(last.get_center_of_mass()).max() < 1e-12
-    kcal = ase.units.kcal / ase.units.mol
-    assert trajectory.potential_energy[-1] == pytest.approx(last.get_potential_energy() / kcal, rel=1e-5)
+    assert trajectory.potential_energy[-1] == pytest.approx(last.get_potential_energy() / KCAL, rel=1e-5)
     assert trajectory.largest_distance[-1] == pytest.approx(last.get_all_distances().max())
     assert trajectory.limit == pytest.approx(2 * trajectory.largest_distance[0])
     assert trajectory.stable and "stayed together for 30 steps (0.015 ps)" in trajectory.verdict
@@ -132,9 +319,6 @@ def test_forces_that_are_no_numbers_end_the_simulation_with_the_frames_before():
 
 
 def test_a_force_field_of_another_molecule_is_an_error_and_no_verdict():
-    import tiny
-    import torch
-
     calculator = ForceField(tiny.model(), torch.tensor([8, 1, 1]), 0.0, "none").calculator()
     with pytest.raises(ValueError, match="atomic numbers"):
         langevin(molecule(), calculator, steps=10)
