@@ -6,7 +6,8 @@ labels anew is replaced. The gfn2 set, which samples the geometries, goes first.
 An npz file has the keys R, z, E, F (Å, kcal/mol); at other levels than gfn2 also `frame` (index into the gfn2 set),
 `place_in_order` (place of that index in the gfn2 set's `order`) and `seconds`. A line of a jsonl file is one label:
 {"place": ..., "frame": ..., "E": kcal/mol, "F": [[...], ...] in kcal/mol/Å, "seconds": ...}, the seconds NaN where
-other work slowed the label down; a line cut short is left out.
+other work slowed the label down; a line cut short is left out. Or it is the ledger that `python -m asteroid.levels
+--molecule MOLECULE --level LEVEL` writes, which counts frames in that order.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 from asteroid import datasets, sources
+from asteroid.levels.labelling import geometry_key
 
 _PSI4 = {"code": "Psi4", "code_version": "1.3.2", "basis": "cc-pVDZ"}
 _COUPLED_CLUSTER = "density-fitted SCF and correlation (cc-pVDZ-JKFIT, cc-pVDZ-RI), frozen core, analytic gradient"
@@ -29,6 +31,13 @@ _LEVELS = {
         "code": "tblite",
         "code_version": "0.8.0",
         "settings": "through ASE 3.29, default accuracy",
+    },
+    "mmff": {
+        "theory": "MMFF94",
+        "basis": "none: an empirical force field",
+        "code": "OpenMM",
+        "code_version": importlib.metadata.version("openmm") if importlib.util.find_spec("openmm") else "",
+        "settings": "parameters by RDKit, bonds perceived at the frame of lowest GFN2-xTB energy",
     },
     "pbe": {"theory": "PBE/cc-pVDZ", **_PSI4, "settings": "density-fitted, grid of 50 radial x 194 angular points"},
     "ccsd": {"theory": "CCSD/cc-pVDZ", **_PSI4, "settings": _COUPLED_CLUSTER},
@@ -97,7 +106,9 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
     sampled = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["z", "R", "order"])
     rows: dict[int, dict[str, Any]] = {}
     for path in files:
-        rows |= {row["place"]: row for row in (_lines(path) if path.suffix == ".jsonl" else _rows(path, sampled))}
+        rows |= {
+            row["place"]: row for row in (_lines(path, sampled) if path.suffix == ".jsonl" else _rows(path, sampled))
+        }
     places = np.array(sorted(rows))
     frame = np.array([rows[place]["frame"] for place in places])
     if not np.array_equal(frame, sampled["order"][places]):
@@ -145,10 +156,16 @@ def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     return [{ours: arrays[theirs][k] for ours, theirs in keys.items()} for k in range(len(arrays["E"]))]
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _lines(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Labels of a jsonl file that may be growing: its last line counts only once it is whole."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("}\n")]
+    rows = [row for row in map(json.loads, (line for line in lines if line.endswith("}\n"))) if "E" in row]
+    for row in rows:
+        if "geometry" in row:  # a ledger
+            row["place"], row["frame"] = row["frame"], int(sampled["order"][row["frame"]])
+            if row["geometry"] != geometry_key(sampled["z"], sampled["R"][row["frame"]]):
+                raise datasets.DatasetError(f"{path}: its geometries are not the gfn2 set's in their order.")
+    return rows
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 Molecules with closed shells and any total charge are supported; radicals are not.
 """
 
+import importlib.metadata
 import importlib.util
 import inspect
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -57,6 +59,14 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     built = build(level, **settings)
     built.code = usable[0].code
     return built
+
+
+def version(code: str) -> str:
+    """The version of a code that is installed, one of those in `table()`."""
+    if code == "psi4":
+        said = subprocess.run(["psi4", "--version"], capture_output=True, text=True, check=True).stdout.split()
+        return said[-1]
+    return importlib.metadata.version(code)
 
 
 def table() -> "pd.DataFrame":

@@ -1,0 +1,110 @@
+"""Labels from the shell, for jobs of hours and days; without arguments, the table of levels.
+
+python -m asteroid.levels --molecule ethanol --level "ccsd(t)" --frames 450
+"""
+
+import os
+
+if __name__ == "__main__":
+    # Before anything loads a numerical library: labels are made, and timed, on one core each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import ase.io
+import numpy as np
+from ase.calculators.calculator import CalculatorError
+
+from asteroid import datasets, levels, sources
+from asteroid.levels.labelling import label
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Label what the arguments say; the exit status is 0 unless something was refused."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asteroid.levels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--molecule", help="an embedded molecule, whose frames are taken in their fixed order; or a file of frames"
+    )
+    parser.add_argument("--level", help="a level of the table")
+    parser.add_argument("--frames", type=int, help="how many, from the first; default: all")
+    parser.add_argument("--output", type=Path, help="the ledger; default: MOLECULE_LEVEL.jsonl")
+    parser.add_argument("--resume", action="store_true", help="go on with a ledger that is there")
+    parser.add_argument("--retry", action="store_true", help="try frames again that failed")
+    parser.add_argument("--processes", type=int, default=1, help="labels made at once; default: 1")
+    parser.add_argument("--charge", type=int, help="total charge; default: 0")
+    parser.add_argument("--basis", help="default: cc-pvdz")
+    parser.add_argument("--code", help="default: the first installed of the level's")
+    options = parser.parse_args(arguments)
+    if options.molecule is None and options.level is None:
+        print(levels.table().to_string(index=False))
+        return 0
+    if options.molecule is None or options.level is None:
+        parser.error("give both --molecule and --level, or neither for the table")
+    try:
+        _label(options)
+    except (ValueError, ImportError, OSError, CalculatorError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _label(options: argparse.Namespace) -> None:
+    name, frames = _frames(options.molecule)
+    if options.frames is not None:
+        if not 0 < options.frames <= len(frames.pos):
+            raise ValueError(f"--frames is {options.frames}; {name} has {len(frames.pos)} frames")
+        frames.pos = frames.pos[: options.frames]
+    ledger = options.output or Path(f"{name}_{options.level}.jsonl")
+    if ledger.exists() and not options.resume:
+        raise ValueError(f"{ledger} is there already; go on with it by --resume, or choose another --output")
+    given = {key: getattr(options, key) for key in ("charge", "basis", "code")}
+    settings = {key: value for key, value in given.items() if value is not None}
+    spawn = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(options.processes, mp_context=spawn) if options.processes > 1 else None
+    try:
+        labelled = label(frames, options.level, ledger, executor=executor, retry=options.retry, **settings)
+    finally:
+        if executor:
+            executor.shutdown(cancel_futures=True)
+    datasets.save(labelled, ledger.with_suffix(".npz"))
+    seconds = float(labelled.seconds.median())
+    print(
+        f"{len(labelled)} {options.level} labels of {name} in {ledger.with_suffix('.npz')}, median {seconds:.3g} s; "
+        f"{labelled.provenance['failures']} frames failed"
+    )
+
+
+def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
+    """Name and frames of an embedded molecule, in the order in which levels share frames, or of a file."""
+    path = Path(molecule)
+    if molecule in datasets.molecules():
+        sampled = datasets.load(molecule, "gfn2")
+        order = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["order"])["order"]
+        known = {key: sampled.provenance[key] for key in ("smiles", "sampling", "temperature_K")}
+        frames = {"z": sampled.z.numpy(), "pos": sampled.pos.numpy()[order], "provenance": known}
+    elif not path.exists():
+        raise ValueError(
+            f"{molecule!r} is neither a file nor one of the embedded molecules {', '.join(datasets.molecules())}"
+        )
+    elif path.suffix == ".npz":
+        arrays = sources.archive(path, ["z", "R"])
+        frames = {"z": arrays["z"], "pos": arrays["R"]}
+    else:
+        images = ase.io.read(path, index=":")
+        if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
+            raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
+        frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
+    name = molecule if molecule in datasets.molecules() else path.stem
+    return name, SimpleNamespace(molecule=name, **frames)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

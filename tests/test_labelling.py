@@ -1,0 +1,236 @@
+"""Labelling: every finished label is kept, a stopped job goes on, failures are recorded, foreign ledgers refused."""
+
+import importlib.util
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
+
+import asteroid
+from asteroid import levels
+from asteroid.data import embed
+from asteroid.datasets import DatasetError
+from asteroid.levels import __main__ as shell
+from asteroid.levels import labelling, sampling
+from asteroid.levels.labelling import label
+
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("openmm", "rdkit", "tblite"))),
+    reason="openmm, rdkit and tblite are not all installed",
+)
+
+QUIET = {"progress": False}
+
+
+@pytest.fixture
+def frames():
+    return asteroid.load("methanol", "gfn2")[:6]
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return tmp_path / "folder" / "methanol_gfn2.jsonl"
+
+
+def computed(monkeypatch) -> list[np.ndarray]:
+    """Positions of the frames that are computed from now on."""
+    seen, compute = [], labelling._label_one
+
+    def counted(task, z, pos):
+        seen.append(pos)
+        return compute(task, z, pos)
+
+    monkeypatch.setattr(labelling, "_label_one", counted)
+    return seen
+
+
+def break_frame(monkeypatch, pos: torch.Tensor, error: BaseException | None = None) -> None:
+    """From now on the frame at pos fails to converge, or raises another error."""
+    compute = levels.calculator("gfn2").__class__.calculate
+
+    def failing(self, atoms=None, *args, **kwargs):
+        if np.allclose(atoms.positions, pos):
+            raise error or CalculationFailed("SCF not converged in 250 cycles")
+        return compute(self, atoms, *args, **kwargs)
+
+    monkeypatch.setattr("asteroid.levels.gfn2.GFN2.calculate", failing)
+
+
+def test_labels_are_those_of_the_level_and_say_where_they_come_from(frames, ledger):
+    labelled = label(frames, "gfn2", ledger, **QUIET)
+    assert (labelled.molecule, labelled.level, len(labelled)) == ("methanol", "gfn2", 6)
+    torch.testing.assert_close(labelled.energy, frames.energy, rtol=0, atol=0.01)
+    torch.testing.assert_close(labelled.force, frames.force, rtol=0, atol=0.01)
+    assert torch.equal(labelled.pos, frames.pos) and (labelled.seconds > 0).all()
+    expected = {"theory": "GFN2-xTB", "code": "tblite", "settings": {"charge": 0}, "failures": 0, "smiles": "CO"}
+    assert expected.items() <= labelled.provenance.items()
+    assert labelled.provenance["temperature_K"] == 500 and "cores" in labelled.provenance["machine"]
+
+
+def test_a_ledger_goes_on_where_it_ended(frames, ledger, monkeypatch):
+    first = label(frames[:4], "gfn2", ledger, **QUIET)
+    seen = computed(monkeypatch)
+    longer = label(frames, "gfn2", ledger, **QUIET)
+    np.testing.assert_array_equal(seen, frames.pos[4:])
+    assert torch.equal(longer.energy[:4], first.energy) and torch.equal(longer.seconds[:4], first.seconds)
+    assert len(label(frames[:2], "gfn2", ledger, **QUIET)) == 2 and len(seen) == 2
+
+
+def test_an_interrupt_loses_the_frame_under_way_only(frames, ledger, monkeypatch):
+    with monkeypatch.context() as patch:
+        break_frame(patch, frames.pos[3], KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            label(frames, "gfn2", ledger, **QUIET)
+    seen = computed(monkeypatch)
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+    np.testing.assert_array_equal(seen, frames.pos[3:])
+
+
+def test_a_line_that_a_kill_cut_short_is_made_anew(frames, ledger, monkeypatch):
+    whole = label(frames, "gfn2", ledger, **QUIET)
+    ledger.write_bytes(ledger.read_bytes()[:-100])
+    seen = computed(monkeypatch)
+    again = label(frames, "gfn2", ledger, **QUIET)
+    assert len(seen) == 1 and again.fingerprint == whole.fingerprint
+    assert all(json.loads(line) for line in ledger.read_text().splitlines())
+
+
+def test_failures_are_recorded_skipped_and_tried_again_on_demand(frames, ledger, monkeypatch):
+    with monkeypatch.context() as patch:
+        break_frame(patch, frames.pos[1])
+        labelled = label(frames, "gfn2", ledger, **QUIET)
+    assert len(labelled) == 5 and labelled.provenance["failures"] == 1
+    assert torch.equal(labelled.pos, frames.pos[[0, 2, 3, 4, 5]])
+    assert "SCF not converged" in ledger.read_text()
+    seen = computed(monkeypatch)
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 5 and not seen
+    assert len(label(frames, "gfn2", ledger, retry=True, **QUIET)) == 6
+    np.testing.assert_array_equal(seen, frames.pos[[1]])
+
+
+def test_a_set_without_a_label_is_an_error_with_the_reason(frames, ledger, monkeypatch):
+    break_frame(monkeypatch, frames.pos[0])
+    with pytest.raises(DatasetError, match="None of the 1 frames of methanol has a gfn2 label: SCF not converged"):
+        label(frames[:1], "gfn2", ledger, **QUIET)
+
+
+def test_a_level_that_cannot_do_the_molecule_writes_no_label(ledger):
+    oxygen = SimpleNamespace(z=np.array([8, 1]), pos=np.array([[[0, 0, 0], [0, 0, 1.0]]]))
+    with pytest.raises(CalculatorSetupError, match="only closed shells"):
+        label(oxygen, "gfn2", ledger, molecule="hydroxyl", **QUIET)
+    with pytest.raises(ValueError, match="pass molecule"):
+        label(oxygen, "gfn2", ledger, **QUIET)
+
+
+def test_processes_make_the_same_labels(frames, ledger, tmp_path):
+    here = label(frames, "mmff", ledger, **QUIET)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        there = label(frames, "mmff", tmp_path / "there.jsonl", executor=executor, **QUIET)
+    assert there.fingerprint == here.fingerprint
+
+
+def test_ledgers_of_something_else_are_refused_and_kept(frames, ledger, tmp_path):
+    label(frames, "gfn2", ledger, **QUIET)
+    before = ledger.read_bytes()
+    with pytest.raises(DatasetError, match="made for other frames: its frame 0 is not the one given"):
+        label(frames[1:], "gfn2", ledger, **QUIET)
+    with pytest.raises(DatasetError, match="holds labels of level 'gfn2', not 'mmff'"):
+        label(frames, "mmff", ledger, **QUIET)
+    with pytest.raises(DatasetError, match=r"settings {'charge': 0}, not {'charge': 2}"):
+        label(frames, "gfn2", ledger, charge=2, **QUIET)
+    with pytest.raises(DatasetError, match="molecule 'methanol', not 'ethanol'"):
+        label(frames, "gfn2", ledger, molecule="ethanol", **QUIET)
+    assert ledger.read_bytes() == before
+    (tmp_path / "notes.txt").write_text("not a ledger\n")
+    with pytest.raises(DatasetError, match="Line 1 of .*notes.txt is not that of a ledger"):
+        label(frames, "gfn2", tmp_path / "notes.txt", **QUIET)
+
+
+def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monkeypatch):
+    label(frames[:2], "gfn2", ledger, **QUIET)
+    opened = labelling._open(ledger)
+
+    class Full:
+        name = str(ledger)
+
+        def write(self, line: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+    opened.close()
+    with pytest.raises(DatasetError, match="No space left on device.*goes on with the labels that are there"):
+        labelling._append(Full(), {"frame": 3})
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
+def test_a_sample_becomes_a_set_that_can_be_saved(tmp_path):
+    sample = sampling.langevin("C[NH3+]", "mmff", frames=4, trajectories=2, equilibration=40, **QUIET)
+    labelled = label(sample, "gfn2", tmp_path / "ledger.jsonl", charge=1, **QUIET)
+    assert labelled.molecule == "C[NH3+]" and labelled.provenance["sampling_level"] == "mmff"
+    asteroid.datasets.save(labelled, tmp_path / "methylammonium.npz")
+    assert asteroid.load(tmp_path / "methylammonium.npz").fingerprint == labelled.fingerprint
+
+
+class TestShell:
+    def test_without_arguments_it_shows_the_table(self, capsys):
+        assert shell.main([]) == 0
+        assert "ccsd(t)" in capsys.readouterr().out
+
+    def test_embedded_frames_in_their_fixed_order(self, tmp_path, capsys):
+        ledger = tmp_path / "pbe.jsonl"
+        arguments = ["--molecule", "methanol", "--level", "gfn2", "--output", str(ledger)]
+        assert shell.main([*arguments, "--frames", "3"]) == 0
+        assert "3 gfn2 labels of methanol" in capsys.readouterr().out
+        labelled = asteroid.load(ledger.with_suffix(".npz"))
+        embedded = asteroid.load("methanol", "ccsd(t)")[:3]  # made for the first frames of that order
+        assert len(labelled.paired_with(embedded)[0]) == 3
+        assert shell.main([*arguments, "--frames", "4"]) == 1
+        assert "go on with it by --resume" in capsys.readouterr().err
+        assert shell.main([*arguments, "--frames", "4", "--resume"]) == 0
+        assert len(ledger.read_text().splitlines()) == 2 + 4  # two sessions
+
+    def test_its_ledger_can_be_embedded(self, tmp_path, monkeypatch):
+        for ending in ("npz", "json"):
+            name = f"methanol_gfn2.{ending}"
+            (tmp_path / name).write_bytes((asteroid.datasets.DATA / name).read_bytes())
+        ledger = tmp_path / "methanol_pbe.jsonl"
+        settings = ["--level", "gfn2", "--output", str(ledger), "--frames", "3"]
+        assert shell.main(["--molecule", "methanol", *settings]) == 0
+        labelled = asteroid.load(ledger.with_suffix(".npz"))
+        ledger.with_suffix(".npz").unlink()
+        monkeypatch.setattr(asteroid.datasets, "DATA", tmp_path)
+        embed.embed([ledger])
+        embedded = asteroid.load("methanol", "pbe")
+        assert torch.equal(embedded.energy, labelled.energy) and torch.equal(embedded.pos, labelled.pos)
+        lines = ledger.read_text().splitlines(keepends=True)
+        ledger.write_text("".join(lines).replace('"frame": 2', '"frame": 3'))
+        with pytest.raises(DatasetError, match="not the gfn2 set's in their order"):
+            embed.embed([ledger])
+
+    def test_frames_of_a_file(self, tmp_path, capsys, frames):
+        images = [Atoms(frames.z.numpy(), pos.numpy()) for pos in frames.pos]
+        ase.io.write(tmp_path / "mine.xyz", images)
+        output = ["--output", str(tmp_path / "out.jsonl")]
+        assert shell.main(["--molecule", str(tmp_path / "mine.xyz"), "--level", "mmff", *output]) == 0
+        assert "6 mmff labels of mine" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--molecule", "nonsense", "--level", "gfn2"], "neither a file nor one of the embedded"),
+            (["--molecule", "methanol", "--level", "pbe0"], "unknown level 'pbe0'"),
+            (["--molecule", "methanol", "--level", "gfn2", "--frames", "99999"], "methanol has 10000 frames"),
+            (["--molecule", "methanol", "--level", "gfn2", "--basis", "cc-pvdz"], "gfn2 has no setting basis"),
+        ],
+    )
+    def test_what_it_cannot_do_is_one_line(self, arguments, message, capsys, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert shell.main(arguments) == 1
+        assert message in capsys.readouterr().err
+        assert not list(tmp_path.iterdir())
