@@ -1,0 +1,136 @@
+"""Measures of a simulation against cases whose answer is known."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+from scipy.spatial.transform import Rotation
+
+from asteroid import stability
+from asteroid.units import WAVENUMBER
+
+METHANOL_BONDS = {(0, 1), (0, 2), (0, 3), (0, 4), (1, 5)}
+
+
+def trajectory(pos: np.ndarray, spacing: float = 5.0, stable: bool = True, **more: object) -> SimpleNamespace:
+    """What the measures read of a Trajectory."""
+    return SimpleNamespace(pos=pos, time=spacing * np.arange(len(pos)), stable=stable, **more)
+
+
+def methanol() -> tuple[np.ndarray, np.ndarray]:
+    labels = tiny.methanol(budget=20, inaccurate_budget=None).train
+    return labels.z.numpy(), labels.pos.numpy()
+
+
+def test_bonds_of_methanol_in_every_frame_at_500_kelvin():
+    z, pos = methanol()
+    assert z.tolist() == [6, 8, 1, 1, 1, 1]
+    for frame in pos:
+        assert {tuple(pair) for pair in stability.bonds(z, frame).tolist()} == METHANOL_BONDS
+
+
+def test_a_bond_that_deviates_by_half_an_angstrom_is_a_failure():
+    z, pos = methanol()
+    pairs = stability.bonds(z, pos[0])
+    lengths = stability.bond_lengths(pos[0], pairs)
+    stretched = np.repeat(pos[:1], 6, axis=0)
+    outwards = (pos[0, 5] - pos[0, 1]) / np.linalg.norm(pos[0, 5] - pos[0, 1])
+    stretched[:, 5] += np.array([0, 0.2, 0.49, 0.51, 0.3, 2.0])[:, None] * outwards
+    assert stability.time_to_failure(trajectory(stretched), pairs, lengths) == (15.0, True)
+    assert stability.time_to_failure(trajectory(stretched[:3]), pairs, lengths) == (10.0, False)
+    assert stability.time_to_failure(trajectory(stretched)) == (25.0, False)
+    assert stability.time_to_failure(trajectory(stretched[:3], stable=False)) == (10.0, True)
+
+
+def test_energy_drift_is_the_slope():
+    time = np.linspace(0, 2000, 400)
+    swinging = 0.3 * time / 1000 + 0.01 * np.sin(time)
+    assert stability.energy_drift(SimpleNamespace(time=time, total_energy=swinging)) == pytest.approx(0.3, abs=0.005)
+
+
+def test_distances_of_a_rigid_triangle():
+    """3, 4 and 5 Å, however it turns."""
+    triangle = np.array([[0.0, 0, 0], [3, 0, 0], [0, 4, 0]])
+    pos = np.stack([rotation.apply(triangle) for rotation in Rotation.random(7, rng=np.random.default_rng(0))])
+    edges = np.linspace(0.25, 6.25, 13)
+    density = stability.distance_distribution(pos, edges)
+    centres = (edges[1:] + edges[:-1]) / 2
+    assert centres[density > 0].tolist() == [3.0, 4.0, 5.0]
+    assert density[density > 0] == pytest.approx(1 / 3 / 0.5)
+    assert stability.distribution_error(density, density, edges) == 0
+    other = stability.distance_distribution(pos * 1.5, edges)  # 4.5, 6 and, outside, 7.5 Å
+    assert stability.distribution_error(density, other, edges) == pytest.approx(1 + 2 / 3)
+
+
+def test_the_spectrum_of_a_known_vibration():
+    """Two atoms against each other at 3000/cm, a third at 1000/cm with half the energy."""
+    time = 2.0 * np.arange(2000)
+    mass = np.array([1.0, 1.0, 16.0])
+    velocity = np.zeros((2, len(time), 3, 3))
+    wave = np.sin(2 * np.pi * 3000 / WAVENUMBER * time)
+    velocity[..., 0, 0], velocity[..., 1, 0] = wave, -wave
+    velocity[..., 2, 1] = np.sin(2 * np.pi * 1000 / WAVENUMBER * time) / 4
+    wavenumber, density = stability.vibrational_spectrum(velocity, mass, 2.0, resolution=20.0)
+    assert wavenumber[density.argmax()] == pytest.approx(3000, abs=20)
+    assert np.trapezoid(density, wavenumber) == pytest.approx(1)
+    low, high = wavenumber < 2000, wavenumber >= 2000
+    share = np.trapezoid(density[low], wavenumber[low]), np.trapezoid(density[high], wavenumber[high])
+    assert share == pytest.approx((1 / 3, 2 / 3), abs=0.01)
+    assert wavenumber[-1] == pytest.approx(16678 / 2, abs=20)
+
+
+def test_a_short_run_gives_a_coarse_spectrum():
+    wavenumber, density = stability.vibrational_spectrum(np.ones((10, 2, 3)), np.ones(2), 2.0)
+    assert len(wavenumber) == len(density) == 6
+
+
+@pytest.mark.parametrize(
+    ("successes", "expected"),
+    [(20, (1.0, 0.839, 1.0)), (0, (0.0, 0.0, 0.161)), (10, (0.5, 0.299, 0.701))],  # Wilson's formula
+)
+def test_interval_of_a_proportion(successes, expected):
+    assert stability.proportion(successes, 20) == pytest.approx(expected, abs=1e-3)
+
+
+def test_kaplan_meier_by_hand():
+    """Failures at 1 and 3, runs that ended whole at 2 and 4: 3/4, then 3/4 · 1/2."""
+    time, fraction, low, high = stability.survival([1, 2, 3, 4], [True, False, True, False])
+    assert time.tolist() == [0, 1, 2, 3, 4]
+    assert fraction == pytest.approx([1, 0.75, 0.75, 0.375, 0.375])
+    assert np.all((low <= fraction) & (fraction <= high)) and np.isfinite([low, high]).all()
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_survival_where_all_or_none_fail(failed):
+    _, fraction, low, high = stability.survival(np.full(20, 5.0), np.full(20, failed))
+    assert fraction.tolist() == [1.0, 0.0 if failed else 1.0]
+    assert (low[-1], high[-1]) == pytest.approx((0, 0.161) if failed else (0.839, 1), abs=1e-3)
+
+
+def test_mean_time_to_failure_covers_the_truth():
+    """Exponential times of mean 2, cut off at 3: the interval holds the truth in 95 of 100 samples."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        time = generator.exponential(2.0, 20)
+        estimate = stability.mean_time_to_failure(np.minimum(time, 3.0), time < 3.0)
+        covered += estimate.low < 2.0 < estimate.high
+        assert estimate.low < estimate.estimate < estimate.high
+    assert 183 <= covered <= 200
+
+
+def test_without_a_failure_the_lower_bound_remains():
+    assert stability.mean_time_to_failure(np.ones(20), np.zeros(20)) == (
+        np.inf,
+        pytest.approx(20 / 3.689, rel=1e-3),
+        np.inf,
+    )
+
+
+def test_frames_to_play_are_few_and_do_not_turn():
+    _, pos = methanol()
+    generator = np.random.default_rng(0)
+    turning = np.stack([Rotation.random(rng=generator).apply(pos[0] - pos[0].mean(axis=0)) for _ in range(400)])
+    shown = stability.frames_to_play(trajectory(turning), frames=150)
+    assert len(shown) == 134 and np.abs(shown - shown[0]).max() < 1e-6
