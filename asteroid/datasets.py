@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATA = Path(__file__).parent / "data"
 """Folder of the embedded sets: MOLECULE_LEVEL.npz, and its record MOLECULE_LEVEL.json."""
 
-_CHEAP_TO_ACCURATE = ("gfn2", "pbe", "ccsd", "ccsd(t)")
+_CHEAP_TO_ACCURATE = ("mmff", "gfn2", "pbe", "ccsd", "ccsd(t)")
 
 
 @dataclass(frozen=True, eq=False)

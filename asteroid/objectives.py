@@ -4,7 +4,7 @@ Objectives are equal by value, so that models of one configuration share a trace
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +25,13 @@ class Labelled(Protocol):
 
 
 class Objective(Protocol):
-    """A loss and what it reads."""
+    """A loss and what it reads.
+
+    Attributes:
+        signed: whether the loss may be of either sign, so that its first value says nothing about its size.
+    """
+
+    signed: bool
 
     def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
         """Tensors (frames, ...) of which a batch takes rows, pos first.
@@ -55,6 +61,7 @@ class Supervised:
     """
 
     rho: float = losses.RHO
+    signed: ClassVar[bool] = False
 
     def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
         # Ones rather than nothing, so that stages with and without weights share a traced step.
@@ -89,6 +96,7 @@ class ScoreMatching:
 
     thermal_energy: float
     slices: int = 1
+    signed: ClassVar[bool] = True
 
     def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
         rigid, rotation_trace = losses.rigid_directions(train.pos)

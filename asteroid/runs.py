@@ -32,22 +32,28 @@ METHODS = {
     "asteroid-unweighted": "ASTEROID without bias-aware weights",
     "asteroid-not-tuned": "ASTEROID without fine-tuning",
     "inaccurate": "inaccurate labels only",
+    "score-matching": "score matching and fine-tuning",
+    "score-matching-not-tuned": "score matching, no labels",
 }
 
 # What a method does not look at does not belong to the identity of its runs.
+_STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
+_SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature")
+_TUNING = ("budget", "recipe.fine_tuning")
 _UNUSED = {
     "standard": (
         "inaccurate",
         "inaccurate_budget",
-        "recipe.identification",
-        "recipe.inaccurate",
+        *_STAGES_ONE_AND_TWO,
         "recipe.fine_tuning",
-        "recipe.gammas",
+        *_SCORE_MATCHING,
     ),
-    "asteroid": ("recipe.accurate",),
-    "asteroid-unweighted": ("recipe.accurate", "recipe.identification", "recipe.gammas"),
-    "asteroid-not-tuned": ("recipe.accurate", "recipe.fine_tuning"),
-    "inaccurate": ("budget", "recipe.accurate", "recipe.identification", "recipe.fine_tuning", "recipe.gammas"),
+    "asteroid": ("recipe.accurate", *_SCORE_MATCHING),
+    "asteroid-unweighted": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
+    "asteroid-not-tuned": ("recipe.accurate", "recipe.fine_tuning", *_SCORE_MATCHING),
+    "inaccurate": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_TUNING, *_SCORE_MATCHING),
+    "score-matching": ("recipe.accurate", *_STAGES_ONE_AND_TWO),
+    "score-matching-not-tuned": ("recipe.accurate", *_STAGES_ONE_AND_TWO, *_TUNING),
 }
 
 
@@ -120,8 +126,13 @@ class RunSpec:
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property
-    def bias_identification(self) -> "RunSpec | None":
-        """The run that stage 1 amounts to: standard training on the same accurate labels, with stage 1's settings."""
+    def stage_one(self) -> "RunSpec | None":
+        """The run whose force field this one builds on, and other runs too: θ_A or θ_SM.
+
+        θ_A is that of standard training on the same accurate labels, with the settings of stage 1.
+        """
+        if self.method == "score-matching":
+            return replace(self, method="score-matching-not-tuned")
         if self.method not in ("asteroid", "asteroid-not-tuned"):
             return None
         recipe = replace(self.recipe, accurate=self.recipe.identification)
@@ -233,10 +244,7 @@ def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:
     if (record := store.get(spec)) is not None:
         return record
     split = split_of(spec)
-    theta_a = None
-    if spec.bias_identification is not None:
-        theta_a = force_field(spec.bias_identification, store, progress)
-    trained = _train(spec, split, theta_a, store.work(spec), progress)
+    trained = _train(spec, split, store, progress)
     trained.save(store.force_field_path(spec))
     record = _record(spec, split, trained)
     store.put(record)
@@ -251,7 +259,7 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> ForceFiel
         if store.get(spec) is None:
             run(spec, store, progress)
         else:
-            trained = _train(spec, split_of(spec), None, store.work(spec), progress)
+            trained = _train(spec, split_of(spec), store, progress)
             trained.save(path)
             shutil.rmtree(store.work(spec), ignore_errors=True)
     return ForceField.load(path)
@@ -276,20 +284,23 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
     )
 
 
-def _train(
-    spec: RunSpec, split: datasets.Split, theta_a: ForceField | None, folder: Path, progress: bool
-) -> ForceField:
-    keep = {"seed": spec.seed, "folder": folder, "progress": progress}
+def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -> ForceField:
+    first = None if spec.stage_one is None else force_field(spec.stage_one, store, progress)
+    keep = {"seed": spec.seed, "folder": store.work(spec), "progress": progress}
     if spec.method == "standard":
         return stages.standard(split.train, split.valid, spec.recipe, **keep)
     if spec.method == "inaccurate":
         return stages.train_on_inaccurate(split.inaccurate, split.valid, None, float("inf"), spec.recipe, **keep)
+    if spec.method == "score-matching-not-tuned":
+        return stages.match_scores(split.inaccurate, split.valid, spec.recipe, **keep)
+    if spec.method == "score-matching":
+        return stages.fine_tune(first, split.train, split.valid, spec.recipe, **keep)
     return stages.asteroid(
         split,
         spec.recipe,
         weighted=spec.method != "asteroid-unweighted",
         tuned=spec.method != "asteroid-not-tuned",
-        theta_a=theta_a,
+        theta_a=first,
         **keep,
     )
 
@@ -316,7 +327,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record
             "accurate": _cost(split.train) if spec.budget else 0.0,
             "inaccurate": _cost(split.inaccurate) if split.inaccurate is not None else 0.0,
         },
-        seconds=provenance.get("seconds_of_all_stages", provenance["seconds"]),
+        seconds=provenance.get("seconds_of_all_stages") or stages.total_seconds([trained]),
         threads=torch.get_num_threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asteroid import identity, losses, models, training
+from asteroid import identity, losses, models, training, units
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField
+from asteroid.objectives import ScoreMatching
 from asteroid.training import TrainConfig
 
 SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
@@ -32,6 +33,9 @@ class Recipe:
         inaccurate: stage 2.
         fine_tuning: stage 3.
         gammas: γ of Eq. 2 in units of the median bias; of several, validation chooses one.
+        score_matching: training on geometries alone, in the place of stages 1 and 2.
+        slices: random directions of each frame in every step of it.
+        temperature: of the simulation that gave the geometries, K; None takes what their record says.
     """
 
     model: str = "egnn"
@@ -41,6 +45,9 @@ class Recipe:
     inaccurate: TrainConfig = TrainConfig(batch_size=32)
     fine_tuning: TrainConfig = TrainConfig()
     gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    score_matching: TrainConfig = TrainConfig()
+    slices: int = 1
+    temperature: float | None = None
 
     def __post_init__(self):
         # Hashable, so that a run can be a key of a dictionary.
@@ -48,6 +55,10 @@ class Recipe:
         object.__setattr__(self, "gammas", tuple(self.gammas))
         if not self.gammas or not all(gamma > 0 for gamma in self.gammas):
             raise ValueError(f"gammas are {self.gammas}; expected one or more positive numbers")
+        if not (isinstance(self.slices, int) and self.slices > 0):
+            raise ValueError(f"slices is {self.slices!r}; expected a whole number above 0")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature!r}; expected kelvins above 0, or None")
 
 
 def standard(
@@ -149,6 +160,43 @@ def train_on_inaccurate(
     return _train_from_scratch(*about, bias, gamma)
 
 
+def match_scores(
+    geometries: LabelledSet,
+    valid: LabelledSet,
+    recipe: Recipe = Recipe(),
+    *,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> ForceField:
+    """Without labels, in the place of stages 1 and 2: learn θ_SM from geometries of a simulation (Eq. 3).
+
+    At constant temperature they follow exp(−E / k_B T), whose score is the force over k_B T.
+
+    Args:
+        geometries: frames of the simulation; their energies and forces are not looked at.
+        valid: accurate frames that decide when to stop, and that fix the energy's constant.
+        recipe, seed, folder, progress: see `standard`.
+
+    Returns:
+        θ_SM, which reproduces the level that drove the simulation.
+
+    Raises:
+        ValueError: if neither the recipe nor the record of the geometries says the temperature.
+
+    Source:
+        Bukharin et al. 2023, section 4.
+    """
+    temperature = recipe.temperature or geometries.provenance.get("temperature_K")
+    if temperature is None:
+        raise ValueError(
+            f"the geometries of {geometries.molecule} come without a temperature; give the recipe's `temperature`"
+        )
+    objective = ScoreMatching(units.BOLTZMANN * temperature, recipe.slices)
+    about = ("score-matching", geometries, valid, recipe, recipe.score_matching, seed, folder, progress)
+    return _train_from_scratch(*about, objective=objective)
+
+
 def fine_tune(
     theta_i: ForceField,
     train: LabelledSet,
@@ -243,7 +291,7 @@ def asteroid(
         "gamma": gammas[best],
         "valid_force_mae_by_gamma": dict(zip(map(str, gammas), errors, strict=True)),
         "bias_identification": None if theta_a is None else dict(theta_a.provenance),
-        "seconds_of_all_stages": _seconds([*candidates, *([theta_a] if theta_a else [])]),
+        "seconds_of_all_stages": total_seconds([*candidates, *([theta_a] if theta_a else [])]),
     }
     return chosen
 
@@ -285,13 +333,14 @@ def _train_from_scratch(
     progress: bool,
     bias: Tensor | None = None,
     gamma: float | None = None,
+    objective: ScoreMatching | None = None,
 ) -> ForceField:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = models.build(recipe.model, **dict(recipe.model_config))
     models.check_elements(model, train.z)
     models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
-    return _train(stage, model, train, valid, config, seed, folder, progress, bias, gamma)
+    return _train(stage, model, train, valid, config, seed, folder, progress, bias, gamma, objective)
 
 
 def _train(
@@ -305,6 +354,7 @@ def _train(
     progress: bool,
     bias: Tensor | None = None,
     gamma: float | None = None,
+    objective: ScoreMatching | None = None,
     started_from: Mapping[str, Any] | None = None,
 ) -> ForceField:
     """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
@@ -319,6 +369,7 @@ def _train(
         "seed": seed,
         "start": identity.fingerprint(model),
         "gamma": gamma,
+        "score_matching": objective and asdict(objective),
     }
     finished = checkpoint = None
     if folder is not None:
@@ -339,10 +390,11 @@ def _train(
         train,
         valid,
         config,
+        objective=objective,
         weight=None if bias is None else losses.bias_weights(bias, gamma * float(bias.median())),
         seed=seed,
         checkpoint=checkpoint,
-        progress=f"{stage} ({len(train)} {train.level} labels)" if progress else None,
+        progress=f"{stage} ({len(train)} {train.level} {'frames' if objective else 'labels'})" if progress else None,
         shapes=models.static_shapes(model, train.pos),
     )
     provenance = {
@@ -353,14 +405,16 @@ def _train(
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "started_from": started_from,
     }
-    force_field = ForceField(model, train.z, training.energy_shift(model, train), train.level, provenance, bias)
+    # Where the energies were not learned, only the accurate ones can say what they start from.
+    shift = training.energy_shift(model, valid if objective else train)
+    force_field = ForceField(model, train.z, shift, train.level, provenance, bias)
     if finished is not None:
         force_field.save(finished)
         checkpoint.unlink(missing_ok=True)
     return force_field
 
 
-def _seconds(force_fields: Sequence[ForceField]) -> float:
+def total_seconds(force_fields: Sequence[ForceField]) -> float:
     """Training seconds of force fields and of what they started from."""
     total, pending = 0.0, [force_field.provenance for force_field in force_fields]
     while pending:

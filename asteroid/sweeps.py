@@ -151,7 +151,7 @@ class _Course:
         for wave in _waves(self.specs, self.store, self.failed):
             pending: dict[Future, RunSpec] = {}
             for spec in wave:
-                stage_one = spec.bias_identification
+                stage_one = spec.stage_one
                 if stage_one is not None and stage_one.key in self.failed:
                     self._note_failure(spec, RuntimeError(f"stage 1 failed: {stage_one.file_name}"))
                 else:
@@ -197,7 +197,7 @@ class _Course:
 def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> list[list[RunSpec]]:
     """What is to be trained: stage 1 of several runs, and then the runs, each key once and none that has failed."""
     missing = {spec.key: spec for spec in specs if store.get(spec) is None and spec.key not in failed}
-    stages_one = {one.key: one for spec in missing.values() if (one := spec.bias_identification) is not None}
+    stages_one = {one.key: one for spec in missing.values() if (one := spec.stage_one) is not None}
     first = {
         key: one for key, one in stages_one.items() if not store.force_field_path(one).exists() and key not in failed
     }

@@ -133,7 +133,7 @@ def fit(
         The history.
 
     Raises:
-        TrainingDiverged: if the loss is NaN or infinite, or grows to a thousand times its start.
+        TrainingDiverged: if the loss is NaN or infinite, or, where it has no sign, grows to a thousand times its start.
         ValueError: if the checkpoint belongs to another training.
     """
     like = next(model.parameters())
@@ -166,7 +166,7 @@ def fit(
     with bar, machine.long_work():
         while state.step < config.steps and state.step - history.best_step < config.patience:
             value, gradients = step_of(*batch_of(state.step))
-            state.add_loss(float(value))
+            state.add_loss(float(value), objective.signed)
             state.update(gradients)
             bar.update()
 
@@ -263,10 +263,10 @@ class State:
         finally:
             self.weights.copy_(current)
 
-    def add_loss(self, value: float) -> None:
+    def add_loss(self, value: float, signed: bool) -> None:
         if self.first_loss is None:
             self.first_loss = value
-        if not math.isfinite(value) or value > 1e3 * max(abs(self.first_loss), 1.0):
+        if not math.isfinite(value) or (not signed and value > 1e3 * max(self.first_loss, 1.0)):
             raise TrainingDiverged(
                 f"the loss is {value:.3g} at step {self.step} (it began at {self.first_loss:.3g}): lower "
                 f"learning_rate ({self.config.learning_rate}), or look for outliers among the labels"

@@ -16,7 +16,7 @@ from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
 
 FOLDER = Path(__file__).parent
-_STAGES = ("accurate", "identification", "inaccurate", "fine_tuning")
+_STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Profile:
         given_up: accurate labels that ASTEROID trades for cheap ones.
         inaccurate_budgets: cheap labels that it gets for them, one per assumed cost ratio.
         cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
+        sampled: level that drove the simulation whose geometries score matching learns from.
+        geometries: numbers of them.
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
@@ -46,6 +48,8 @@ class Profile:
     given_up: int
     inaccurate_budgets: tuple[int, ...]
     cheap_alone: Mapping[str, tuple[int, ...]]
+    sampled: str
+    geometries: tuple[int, ...]
     seeds: tuple[int, ...]
     valid: int
     test: int
@@ -75,6 +79,10 @@ class Profile:
             sizes = [(budget, self.inaccurate, 0) for budget in self.budgets]
         elif method == "inaccurate":
             sizes = [(0, level, labels) for level, numbers in self.cheap_alone.items() for labels in numbers]
+        elif method == "score-matching-not-tuned":
+            sizes = [(0, self.sampled, frames) for frames in self.geometries]
+        elif method == "score-matching":
+            sizes = [(budget, self.sampled, max(self.geometries)) for budget in self.budgets]
         else:
             sizes = [
                 (budget - self.given_up, self.inaccurate, labels)
