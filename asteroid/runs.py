@@ -38,8 +38,7 @@ METHODS = {
 
 # What a method does not look at does not belong to the identity of its runs.
 _STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
-_SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature")
-_TUNING = ("budget", "recipe.fine_tuning")
+_SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature", "recipe.score_fine_tuning")
 _UNUSED = {
     "standard": (
         "inaccurate",
@@ -51,9 +50,22 @@ _UNUSED = {
     "asteroid": ("recipe.accurate", *_SCORE_MATCHING),
     "asteroid-unweighted": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
     "asteroid-not-tuned": ("recipe.accurate", "recipe.fine_tuning", *_SCORE_MATCHING),
-    "inaccurate": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_TUNING, *_SCORE_MATCHING),
-    "score-matching": ("recipe.accurate", *_STAGES_ONE_AND_TWO),
-    "score-matching-not-tuned": ("recipe.accurate", *_STAGES_ONE_AND_TWO, *_TUNING),
+    "inaccurate": (
+        "budget",
+        "recipe.accurate",
+        "recipe.identification",
+        "recipe.gammas",
+        "recipe.fine_tuning",
+        *_SCORE_MATCHING,
+    ),
+    "score-matching": ("recipe.accurate", *_STAGES_ONE_AND_TWO, "recipe.fine_tuning"),
+    "score-matching-not-tuned": (
+        "budget",
+        "recipe.accurate",
+        *_STAGES_ONE_AND_TWO,
+        "recipe.fine_tuning",
+        "recipe.score_fine_tuning",
+    ),
 }
 
 
@@ -199,14 +211,7 @@ class Store:
     def put(self, record: Record) -> Path:
         """Write a record; a kill or a full disk leaves no half of one."""
         path = self.folder / record.spec.file_name
-        temporary = path.with_suffix(".tmp")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(error.errno, f"could not write the record: {error.strerror}", str(path)) from None
+        write_record(path, asdict(record))
         return path
 
     def force_field_path(self, spec: RunSpec) -> Path:
@@ -216,6 +221,22 @@ class Store:
     def work(self, spec: RunSpec) -> Path:
         """Folder of the checkpoints of a run under way."""
         return self.folder / "work" / spec.key
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; a kill or a full disk leaves no half of a file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not write the record: {error.strerror}", str(path)) from None
 
 
 def split_of(spec: RunSpec) -> datasets.Split:
@@ -294,7 +315,8 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
     if spec.method == "score-matching-not-tuned":
         return stages.match_scores(split.inaccurate, split.valid, spec.recipe, **keep)
     if spec.method == "score-matching":
-        return stages.fine_tune(first, split.train, split.valid, spec.recipe, **keep)
+        recipe = replace(spec.recipe, fine_tuning=spec.recipe.score_fine_tuning)
+        return stages.fine_tune(first, split.train, split.valid, recipe, **keep)
     return stages.asteroid(
         split,
         spec.recipe,

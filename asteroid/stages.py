@@ -34,6 +34,7 @@ class Recipe:
         fine_tuning: stage 3.
         gammas: γ of Eq. 2 in units of the median bias; of several, validation chooses one.
         score_matching: training on geometries alone, in the place of stages 1 and 2.
+        score_fine_tuning: stage 3 after it; the bias to be unlearned is that of the level that drove the simulation.
         slices: random directions of each frame in every step of it.
         temperature: of the simulation that gave the geometries, K; None takes what their record says.
     """
@@ -46,6 +47,7 @@ class Recipe:
     fine_tuning: TrainConfig = TrainConfig()
     gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
     score_matching: TrainConfig = TrainConfig()
+    score_fine_tuning: TrainConfig = TrainConfig()
     slices: int = 1
     temperature: float | None = None
 

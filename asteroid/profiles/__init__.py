@@ -16,7 +16,7 @@ from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
 
 FOLDER = Path(__file__).parent
-_STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching")
+_STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning")
 
 
 @dataclass(frozen=True)
