@@ -128,10 +128,8 @@ def langevin(
         The defaults are those of the embedded GFN2 sets, 500 K as in MD17 (Chmiela et al., Sci. Adv. 3, e1603015,
         2017).
     """
-    numbers = {"frames": frames, "trajectories": trajectories, "every": every, "timestep": timestep}
-    for name, number in (numbers | {"temperature": temperature, "friction": friction}).items():
-        if not number > 0:
-            raise ValueError(f"{name} is {number}; it must be positive")
+    _check_positive(frames=frames, trajectories=trajectories, every=every)
+    _check_positive(temperature=temperature, timestep=timestep, friction=friction)
     if equilibration < 0 or equilibration % every:
         raise ValueError(f"equilibration is {equilibration} and every is {every}; expected a multiple of every, or 0")
     start = geometry(molecule, seed)
@@ -206,9 +204,7 @@ def normal_modes(
     Source:
         J. S. Smith, O. Isayev and A. E. Roitberg, Chem. Sci. 8, 3192 (2017), who draw the amplitudes in another way.
     """
-    for name, number in (("frames", frames), ("temperature", temperature)):
-        if not number > 0:
-            raise ValueError(f"{name} is {number}; it must be positive")
+    _check_positive(frames=frames, temperature=temperature)
     atoms = geometry(molecule, seed)
     settings = _with_charge(atoms, settings)
     atoms.calc = levels.calculator(level, **settings)
@@ -273,6 +269,12 @@ def _from_smiles(smiles: str, seed: int) -> Atoms:
     charge = Chem.GetFormalCharge(full)
     numbers = [atom.GetAtomicNum() for atom in full.GetAtoms()]
     return Atoms(numbers, full.GetConformer().GetPositions(), info={"smiles": smiles, "charge": charge})
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{name} is {number}; it must be positive")
 
 
 def _with_charge(atoms: Atoms, settings: Mapping[str, Any]) -> dict[str, Any]:
