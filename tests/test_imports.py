@@ -31,13 +31,16 @@ LAYERS = {
     "force_field": {"evaluator", "forces", "models", "training", "units"},
     "calculator": {"evaluator", "force_field", "units"},
     "dynamics": {"machine", "units"},
+    "stability": {"dynamics", "units"},
     "stages": {"checks", "datasets", "force_field", "identity", "losses", "models", "objectives", "training", "units"},
     "baselines": {"datasets", "stages", "force_field", "training", "units"},
     "levels": {"checks", "datasets", "dynamics", "levels", "sources", "training", "units"},
     "runs": {"baselines", "datasets", "force_field", "stages", "training"},
+    "simulations": {"datasets", "dynamics", "levels", "runs", "stability"},
     "profiles": {"runs", "stages", "training"},
     "sweeps": {"book", "profiles", "runs", "training"},
     "plots": {"planner"},
+    "plots_dynamics": {"plots"},
 }
 CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels
 NEVER_AT_THE_TOP = {"psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"}

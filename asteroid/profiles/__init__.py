@@ -38,6 +38,8 @@ class Profile:
         valid, test: accurate frames held out.
         recipes: settings by model.
         quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, recipes.
+        dynamics: of the simulations: steps and replicas of the long ones (Fig 6a), step_sizes, length (fs) and number
+            (runs) of the short ones (Fig 6b).
     """
 
     name: str
@@ -55,6 +57,7 @@ class Profile:
     test: int
     recipes: Mapping[str, Recipe]
     quickstart: Mapping[str, Any]
+    dynamics: Mapping[str, Any]
 
     def accurate_level(self, molecule: str) -> str:
         """Level of a molecule's accurate labels."""

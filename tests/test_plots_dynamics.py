@@ -1,0 +1,63 @@
+"""Figures of simulations: axes with units, one line per series, and marks where a molecule came apart."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from asteroid import plots_dynamics, stability
+
+LIMIT = 8.0
+COURSES = {
+    "ASTEROID": [{"time": [0, 500, 1000], "largest_distance": [4.0, 4.2, 4.1]}] * 2,
+    "Lennard-Jones": [{"time": [0, 5], "largest_distance": [4.0, 1e6]}],
+}
+
+
+def step_table() -> pd.DataFrame:
+    rows = [
+        {"series": series, "measure": measure, "timestep": step, **stability.proportion(whole, 20)._asdict()}
+        for measure in ("largest distance", "bonds")
+        for series, counts in (("standard", (20, 18, 0)), ("ASTEROID", (20, 20, 5)))
+        for step, whole in zip((0.5, 1.5, 3.0), counts)
+    ]
+    return pd.DataFrame(rows).rename(columns={"estimate": "fraction"})
+
+
+def curve(shift: float) -> tuple[np.ndarray, np.ndarray]:
+    x = np.linspace(0, 4000, 200)
+    return x, np.exp(-(((x - 3000 - shift) / 50) ** 2))
+
+
+FIGURES = {
+    "largest_distances": ((COURSES, LIMIT), ["time [ps]", "largest pair distance [Å]"]),
+    "step_sizes": ((step_table(),), ["time step [fs]", "fraction that stays together"]),
+    "survival": (({"3 fs": stability.survival([100, 500, 1000], [True, True, False])},), ["time [ps]", "fraction"]),
+    "densities": (({"GFN2": curve(0), "ASTEROID": curve(40)}, "wavenumber [1/cm]", "density [cm]"), ["[1/cm]", "[cm]"]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_say_what_they_show_and_in_which_unit(name):
+    arguments, expected = FIGURES[name]
+    figure = getattr(plots_dynamics, name)(*arguments)
+    assert isinstance(figure, Figure) and plt.get_fignums() == []
+    text = " ".join(label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()))
+    assert all(part in text for part in expected)
+    figure.canvas.draw()
+
+
+def test_what_comes_apart_is_marked_inside_the_figure():
+    (axes,) = plots_dynamics.largest_distances(COURSES, LIMIT).axes
+    (mark,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
+    low, high = axes.get_ylim()
+    assert low < mark.get_ydata()[0] <= high and low < LIMIT < high
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ASTEROID", "Lennard-Jones"]
+
+
+def test_step_sizes_have_a_panel_for_each_measure():
+    figure = plots_dynamics.step_sizes(step_table())
+    assert [axes.get_title() for axes in figure.axes] == ["largest distance", "bonds"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["standard", "ASTEROID"]

@@ -1,0 +1,103 @@
+"""Records of simulations: made once, recognised by what decides them, honest about failures."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+
+from asteroid import levels, runs, simulations, stability
+from asteroid.runs import Store
+from asteroid.simulations import EDGES, Simulation, possible, recorded, simulate
+
+SETTINGS = {"molecule": "methanol", "level": "ccsd(t)", "steps": 20, "replicas": 2, "every": 4}
+LJ = Simulation("lj", **SETTINGS)
+TRAINED = Simulation(tiny.STANDARD, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def test_a_record_is_made_once_and_read_back(store, monkeypatch):
+    record = simulate(TRAINED, store)
+    monkeypatch.setattr(runs, "force_field", None)  # nothing is trained or loaded for a record
+    assert simulate(TRAINED, store) == record == recorded(TRAINED, store)
+    assert len(record.verdicts) == len(record.time) == len(record.course) == 2
+    assert record.course[0]["time"] == [0, 2, 4, 6, 8, 10] and np.shape(record.frames) == (6, 6, 3)
+    assert (store.folder / TRAINED.file_name).stat().st_size < 30_000
+
+
+def test_distances_and_spectrum_of_a_record(store):
+    record = simulate(TRAINED, store)
+    assert np.dot(record.distances, np.diff(EDGES)) == pytest.approx(1, abs=1e-3)
+    reference = simulations.reference_distances(tiny.methanol(inaccurate_budget=None).train)
+    assert stability.distribution_error(record.distances, reference, EDGES) < 1
+    assert len(record.spectrum["wavenumber"]) == len(record.spectrum["density"])
+    assert simulate(replace(TRAINED, every=10), store).spectrum is None  # 5 fs between frames
+
+
+def test_a_pair_potential_lets_the_molecule_fly_apart(store):
+    record = simulate(LJ, store)
+    assert record.failed == record.bond_failed == [True, True] and max(record.time) <= 10
+    assert all("came apart" in verdict for verdict in record.verdicts)
+    assert record.spectrum is None
+
+
+def test_drift_is_measured_without_friction_and_warnings_are_kept(store):
+    (given,) = simulate(replace(LJ, steps=360, timestep=1.0), store).warnings
+    assert "1 fs is long for the fastest vibration" in given
+    assert simulate(replace(TRAINED, friction=0.0), store).energy_drift is not None
+    assert simulate(TRAINED, store).energy_drift is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 24},
+        {"replicas": 3},
+        {"temperature": 300.0},
+        {"timestep": 1.0},
+        {"friction": 0.0},
+        {"every": 5},
+        {"seed": 1},
+        {"level": "pbe"},
+        {"potential": "gfn2"},
+        {"potential": replace(tiny.STANDARD, seed=1)},
+    ],
+    ids=str,
+)
+def test_whatever_decides_a_simulation_is_in_its_key(change):
+    assert replace(TRAINED, **change).key != TRAINED.key
+
+
+def test_a_damaged_record_is_refused_by_name(store):
+    path = store.folder / replace(LJ, seed=5).file_name
+    simulate(replace(LJ, seed=5), store)
+    for content in ("{", "{}", path.read_text().replace(replace(LJ, seed=5).key, "0")):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"{path.name} is damaged.*delete it"):
+            simulate(replace(LJ, seed=5), store)
+
+
+def test_a_level_that_is_not_installed_is_possible_only_where_it_is_recorded(store, monkeypatch):
+    def missing(level):
+        raise ImportError(level)
+
+    simulate(LJ, store)
+    monkeypatch.setattr(levels, "calculator", missing)
+    assert possible(LJ, store) and not possible(replace(LJ, seed=9), store) and possible(TRAINED, store)
+
+
+def test_too_few_frames_to_start_from(store):
+    with pytest.raises(ValueError, match="100000 replicas need as many frames"):
+        simulate(replace(LJ, replicas=100_000), store)
+
+
+def test_the_table_names_estimates_and_bounds(store):
+    table = simulations.table({"trained": simulate(TRAINED, store), "pair potential": simulate(LJ, store)})
+    assert table.loc["pair potential", "whole at the end"] == "0 of 2"
+    assert "(" in table.loc["pair potential", "mean time to failure, bonds [ps]"]
+    assert json.loads((store.folder / LJ.file_name).read_text())["spec"]["potential"] == "lj"
