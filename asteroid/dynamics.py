@@ -121,7 +121,7 @@ def langevin(
     starts = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not starts or any(not np.array_equal(start.numbers, starts[0].numbers) for start in starts):
         raise ValueError("expected one start or more, all of the same atoms in the same order")
-    if 10 * 6 * len(starts[0]) <= steps:
+    if 10 * 6 * len(starts[0]) <= steps * len(starts):
         _warn_of_long_steps(timestep, highest_frequency(starts[0], potential))
     replicas = [_Replica(start, temperature, [seed, place], limit) for place, start in enumerate(starts)]
     guarded = _Guarded(potential, starts[0].numbers, steps + 1)

@@ -98,7 +98,7 @@ def densities(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str, 
             axes.fill_between(x, density, color="0.8", lw=0, label=label)
         else:
             axes.plot(x, density, color=COLORS[place - 1], lw=1.2, label=label)
-    seen = np.concatenate([x[density > 1e-3 * density.max()] for x, density in curves.values()])
+    seen = np.concatenate([x[density > 1e-2 * density.max()] for x, density in curves.values()])
     axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None), xlim=(seen.min(), seen.max()))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure

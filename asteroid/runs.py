@@ -223,8 +223,8 @@ class Store:
         return self.folder / "work" / spec.key
 
 
-def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON; a kill or a full disk leaves no half of a file.
+def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write JSON, indented or in one line; a kill or a full disk leaves no half of a file.
 
     Raises:
         OSError: if it cannot be written.
@@ -232,7 +232,7 @@ def write_record(path: Path, content: Mapping[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ EDGES = np.round(np.arange(0, 15.01, 0.05), 2)
 NYQUIST_SPACING = 4.0
 """Longest time between frames, fs, at which the fastest vibrations (4000/cm) are still seen."""
 
-_POINTS = 250  # of a curve in a record
+_POINTS = 125  # of a curve in a record
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Simulation:
 
 @dataclass(frozen=True)
 class SimulationRecord:
-    """How the replicas went; some ten kilobytes of JSON.
+    """How the replicas went; some tens of kilobytes of JSON.
 
     Attributes:
         spec: the simulation.
@@ -146,7 +146,7 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
         trajectories = dynamics.langevin(starts, potential, **settings)
     seconds = time.perf_counter() - started
     record = _record(spec, labels, trajectories, [str(warning.message) for warning in given], seconds)
-    runs.write_record(store.folder / spec.file_name, asdict(record))
+    runs.write_record(store.folder / spec.file_name, asdict(record), indent=None)  # long columns of numbers
     return record
 
 
@@ -165,11 +165,11 @@ def recorded(spec: Simulation, store: Store) -> SimulationRecord | None:
 
 
 def possible(spec: Simulation, store: Store) -> bool:
-    """Whether a simulation is recorded, or can be made here: a level's program may not be installed."""
+    """Whether a simulation is recorded or can be made here: a level may have no program, or one not installed."""
     if recorded(spec, store) is None and isinstance(spec.potential, str):
         try:
             levels.calculator(spec.potential)
-        except ImportError:
+        except (ImportError, ValueError):
             return False
     return True
 
@@ -222,7 +222,7 @@ def _record(
         course=[_course(run) for run in trajectories],
         distances=_digits(stability.distance_distribution(whole, EDGES)),
         spectrum=spectrum,
-        frames=np.round(stability.frames_to_play(trajectories[0]), 3).tolist(),
+        frames=np.round(stability.frames_to_play(trajectories[0], 120), 3).tolist(),
         warnings=given,
         seconds=seconds,
         threads=torch.get_num_threads(),

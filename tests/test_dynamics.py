@@ -220,6 +220,8 @@ def test_a_step_too_long_for_the_fastest_vibration_is_warned_of_before_the_run()
     calls = spring.calls
     langevin(atoms, spring, steps=110, timestep=2.0)  # too short for 12 more geometries
     assert spring.calls == calls + 111
+    with pytest.warns(UserWarning, match="2 fs is long"):
+        langevin([atoms] * 2, spring, steps=60, timestep=2.0)  # two replicas are as much as 120 steps
 
 
 class Fails(Springs):

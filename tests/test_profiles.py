@@ -90,6 +90,16 @@ def test_the_quickstart_is_shorter_than_the_experiments(name):
         assert getattr(quick, stage).steps <= getattr(full, stage).steps
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_simulations_are_those_of_figure_6(name):
+    sizes = profiles.load(name).dynamics
+    assert set(sizes) == {"steps", "replicas", "step_sizes", "length", "runs"}
+    assert sizes["steps"] % 4 == 0 and min(sizes["replicas"], sizes["runs"]) > 1
+    if name != "smoke":
+        assert (sizes["steps"], sizes["length"], sizes["runs"]) == (10_000, 1000, 20)
+        assert (min(sizes["step_sizes"]), max(sizes["step_sizes"])) == (0.25, 3)
+
+
 def test_an_unknown_profile_lists_the_known():
     with pytest.raises(ValueError, match="'desktop'.*laptop.*paper.*smoke"):
         profiles.load("desktop")
