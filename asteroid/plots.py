@@ -204,6 +204,56 @@ def reductions(table: pd.DataFrame) -> Figure:
 
 
 @_styled
+def by_training(table: pd.DataFrame) -> Figure:
+    """Fig. 5: test error by what a model was trained on, a panel per molecule; mean over seeds and each seed.
+
+    Args:
+        table: rows from `runs.table` with columns `trained_on` and `name` (of the model).
+    """
+    molecules, kinds = list(dict.fromkeys(table["molecule"])), list(dict.fromkeys(table["trained_on"]))
+    figure, panels = plt.subplots(
+        1, len(molecules), figsize=(max(6.2, 4.6 * len(molecules)), 0.9 + 0.6 * len(kinds)), squeeze=False, sharey=True
+    )
+    models = list(dict.fromkeys(table["name"]))
+    shared = {"y": "trained_on", "x": "force_mae", "hue": "name", "order": kinds, "palette": COLORS[: len(models)]}
+    for axes, molecule in zip(panels[0], molecules):
+        rows = table[table["molecule"] == molecule]
+        first = axes is panels[0][0]
+        sns.barplot(rows, **shared, legend=first, errorbar="sd", capsize=0.25, alpha=0.75, ax=axes)
+        sns.stripplot(rows, **shared, legend=False, dodge=True, size=3.5, linewidth=0.6, edgecolor="black", ax=axes)
+        axes.set(xlabel=FORCE_ERROR, ylabel="", title=molecule.replace("_", " "))
+    sns.move_legend(panels[0][0], "upper left", bbox_to_anchor=(0, -0.2), ncols=len(models), title=None)
+    return figure
+
+
+@_styled
+def geometries(table: pd.DataFrame) -> Figure:
+    """Error of score matching against the number of geometries, by the level that it is compared with.
+
+    Args:
+        table: rows with columns `molecule`, `geometries`, `against` (level) and `force_mae`, of one model or several,
+            in which case `molecule` names both.
+    """
+    return _panels(table, "geometries", "against", "geometries", "compared with")
+
+
+@_styled
+def ratios(table: pd.DataFrame, xlabel: str, ylabel: str) -> Figure:
+    """A quantity of each seed and its mean, by setting.
+
+    Args:
+        table: rows with columns `setting`, in order, and `value`.
+    """
+    kinds = list(dict.fromkeys(table["setting"]))
+    figure, axes = plt.subplots(figsize=(6.2, 1 + 0.42 * len(kinds)))
+    shared = {"y": "setting", "x": "value", "order": kinds, "ax": axes}
+    sns.pointplot(table, **shared, errorbar="sd", ls="none", color=COLORS[0], capsize=0.2, err_kws={"linewidth": 1.2})
+    sns.stripplot(table, **shared, color="0.35", size=3.5, jitter=0.12)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, None))
+    return figure
+
+
+@_styled
 def measured_cost(table: pd.DataFrame) -> Figure:
     """Error against the measured cost of the training labels.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from asteroid import datasets, stages
+from asteroid import datasets, losses, stages
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
 
@@ -340,7 +340,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record
     return Record(
         spec=spec,
         key=spec.key,
-        errors=stages.test_errors(trained, split.test),
+        errors=stages.test_errors(trained, split.test) | _errors_by_level(spec, split, trained),
         valid_force_mae=provenance["valid_force_mae"],
         gamma=provenance.get("gamma") if trained.bias is not None else None,
         bias_quantiles=quantiles,
@@ -354,6 +354,20 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},
     )
+
+
+def _errors_by_level(spec: RunSpec, split: datasets.Split, trained: ForceField) -> dict[str, float]:
+    """Force errors of a model without labels against every level that has the test frames, kcal/mol/Å."""
+    if spec.method != "score-matching-not-tuned" or spec.molecule not in datasets.molecules():
+        return {}
+    _, force = trained.energy_and_force(split.test.pos)
+    errors = {}
+    for level in datasets.levels(spec.molecule):
+        labelled = _labels(spec.molecule, level)
+        mine, theirs = split.test.paired_with(labelled)
+        if len(mine) == len(split.test):
+            errors[f"force_mae_{level}"] = float(losses.force_mae(force[mine].double().cpu(), labelled.force[theirs]))
+    return errors
 
 
 def _cost(labelled: datasets.LabelledSet) -> float | None:

@@ -35,7 +35,7 @@ LAYERS = {
     "stages": {"checks", "datasets", "force_field", "identity", "losses", "models", "objectives", "training", "units"},
     "baselines": {"datasets", "stages", "force_field", "training", "units"},
     "levels": {"checks", "datasets", "dynamics", "levels", "sources", "training", "units"},
-    "runs": {"baselines", "datasets", "force_field", "stages", "training"},
+    "runs": {"baselines", "datasets", "force_field", "losses", "stages", "training"},
     "simulations": {"datasets", "dynamics", "levels", "runs", "stability"},
     "profiles": {"runs", "stages", "training"},
     "sweeps": {"book", "profiles", "runs", "training"},
