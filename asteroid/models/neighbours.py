@@ -78,15 +78,15 @@ class Edges(NamedTuple):
 
     def to_edges(self, pairs: Tensor) -> Tensor:
         """Rows (frames · edges, width) of a table of pairs (frames · atoms · atoms, width)."""
-        return _ToEdges.apply(pairs, self)
+        return _Gather.apply(pairs, self.pair, self.edge, self.listed)
 
     def to_pairs(self, edges: Tensor) -> Tensor:
         """Table of pairs (frames · atoms · atoms, width) of rows (frames · edges, width); zeros where no edge is."""
-        return _ToPairs.apply(edges, self)
+        return _Gather.apply(edges, self.edge, self.pair, None) * self.listed
 
     def reversed(self, edges: Tensor) -> Tensor:
         """For every edge the row of its opposite."""
-        return _Reversed.apply(edges, self.reverse)
+        return _Gather.apply(edges, self.reverse, self.reverse, None)
 
     def sum_at_targets(self, edges: Tensor) -> Tensor:
         """Sum over c (frames, atoms, width) of rows c → a of (frames · edges, width)."""
@@ -143,37 +143,18 @@ def _within(distance: Tensor, cutoff: float) -> Tensor:
     return (distance < cutoff) & (others(distance.shape[1], distance)[..., 0] > 0)
 
 
-# Every edge is one pair and no pair is two edges, so that the derivative of either gather is the other one.
+class _Gather(torch.autograd.Function):
+    """Rows by number, the numbers that lead back being known: the derivative is a gather too.
 
-
-class _ToEdges(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, pairs: Tensor, edges: Edges) -> Tensor:
-        ctx.edges = edges
-        return pairs.index_select(0, edges.pair)
+    No row that counts is taken twice. `taken`, where given, is 0 for rows that are not taken at all.
+    """
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _ToPairs.apply(gradient, ctx.edges), None
-
-
-class _ToPairs(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows: Tensor, edges: Edges) -> Tensor:
-        ctx.edges = edges
-        return rows.index_select(0, edges.edge) * edges.listed
+    def forward(ctx, rows: Tensor, index: Tensor, back: Tensor, taken: Tensor | None) -> Tensor:
+        ctx.index, ctx.back, ctx.taken = index, back, taken
+        return rows.index_select(0, index)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _ToEdges.apply(gradient, ctx.edges), None
-
-
-class _Reversed(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows: Tensor, reverse: Tensor) -> Tensor:
-        ctx.reverse = reverse
-        return rows.index_select(0, reverse)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Reversed.apply(gradient, ctx.reverse), None
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        gathered = _Gather.apply(gradient, ctx.back, ctx.index, None)
+        return gathered if ctx.taken is None else gathered * ctx.taken, None, None, None

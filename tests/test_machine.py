@@ -1,0 +1,38 @@
+"""Long work runs with settings of its own and leaves none behind."""
+
+import resource
+import sys
+
+import pytest
+import torch
+
+from asteroid.machine import long_work
+
+DENORMAL = 1e-40
+
+
+def product() -> float:
+    return float(torch.full((64,), DENORMAL).mul(0.5)[0])
+
+
+def test_denormal_numbers_are_zero_meanwhile_and_numbers_again_after_a_failure():
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormal numbers")
+    with pytest.raises(RuntimeError, match="stop"), long_work():
+        assert product() == 0
+        raise RuntimeError("stop")
+    assert product() > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries keep memory in their own ways")
+def test_memory_is_kept_from_one_step_to_the_next():
+    def pages_of_a_step() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        parts = [torch.ones(2**20) for _ in range(8)]  # 4 MB each
+        del parts
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with long_work():
+        pages_of_a_step()
+        kept = min(pages_of_a_step() for _ in range(5))
+    assert kept < 100  # of 8192
