@@ -6,8 +6,9 @@ import platform
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ase
@@ -31,7 +32,7 @@ EDGES = np.round(np.arange(0, 15.01, 0.05), 2)
 NYQUIST_SPACING = 4.0
 """Longest time between frames, fs, at which the fastest vibrations (4000/cm) are still seen."""
 
-_POINTS = 125  # of a curve in a record
+_POINTS = 1000  # of all curves in a record
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Simulation:
             run if isinstance(run, str) else f"{run.recipe.model}-{run.method}-a{run.budget}-i{run.inaccurate_budget}"
         )
         how = f"{self.timestep:g}fs-{self.steps}x{self.replicas}" + ("-nve" if self.friction == 0 else "")
-        return "md-" + re.sub(r"[^\w.-]+", "-", f"{self.molecule}-{name}-{how}-{self.key}.json")
+        return "md-" + re.sub(r"[^\w.-]+", "-", f"{Path(self.molecule).stem}-{name}-{how}-{self.key}.json")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class SimulationRecord:
         time, failed: (replicas,) time to failure or the end, fs, by the largest distance.
         bond_time, bond_failed: the same by bonds or the largest distance, see `stability.time_to_failure`.
         energy_drift: (replicas,) kcal/mol/ps; None with friction.
-        course: a dictionary for each replica: time (fs), temperature (K), largest_distance (Å).
+        temperature: (replicas,) mean, K.
+        course: a dictionary for each replica: time (fs) and largest_distance (Å).
         distances: (bins,) density of the distances between atoms, 1/Å, in bins of `EDGES`, until a bond failed.
         spectrum: wavenumber (1/cm) and density of the vibrations of replicas that lasted; None where none did, or
             where frames are too far apart.
@@ -107,6 +109,7 @@ class SimulationRecord:
     bond_time: list[float]
     bond_failed: list[bool]
     energy_drift: list[float] | None
+    temperature: list[float]
     course: list[Mapping[str, list[float]]]
     distances: list[float]
     spectrum: Mapping[str, list[float]] | None
@@ -207,7 +210,8 @@ def _record(
     spectrum, spacing = None, spec.timestep * spec.every
     if lasted and spacing <= NYQUIST_SPACING:
         mass = ase.Atoms(labels.z.numpy()).get_masses()
-        columns = stability.vibrational_spectrum(np.stack([run.velocity for run in lasted]), mass, spacing)
+        moving = (np.stack([getattr(run, name) for run in lasted]) for name in ("pos", "velocity"))
+        columns = stability.vibrational_spectrum(*moving, mass, spacing)
         spectrum = dict(zip(("wavenumber", "density"), map(_digits, columns), strict=True))
     return SimulationRecord(
         spec=spec,
@@ -219,10 +223,11 @@ def _record(
         bond_time=[end for end, _ in by_bonds],
         bond_failed=[failed for _, failed in by_bonds],
         energy_drift=None if spec.friction else [stability.energy_drift(run) for run in trajectories],
-        course=[_course(run) for run in trajectories],
+        temperature=_digits([run.temperature.mean() for run in trajectories]),
+        course=[_course(run, _POINTS // spec.replicas) for run in trajectories],
         distances=_digits(stability.distance_distribution(whole, EDGES)),
         spectrum=spectrum,
-        frames=np.round(stability.frames_to_play(trajectories[0], 120), 3).tolist(),
+        frames=np.round(stability.frames_to_play(trajectories[0], 100), 2).tolist(),
         warnings=given,
         seconds=seconds,
         threads=torch.get_num_threads(),
@@ -231,18 +236,17 @@ def _record(
     )
 
 
-def _course(run: Trajectory) -> dict[str, list[float]]:
-    """The curves of a replica with fewer points, each the largest distance of those that it stands for."""
-    stride = -(-len(run.time) // _POINTS)
-    first = np.arange(0, len(run.time), stride)
+def _course(run: Trajectory, points: int) -> dict[str, list[float]]:
+    """The largest distance in time with fewer points, each the largest of those that it stands for."""
+    stride = -(-len(run.time) // max(points, 10))
+    first = np.arange(0, len(run.time) - stride + 1, stride)  # the last may stand for more than the others
     return {
         "time": _digits(run.time[first]),
-        "temperature": _digits(run.temperature[first]),
         "largest_distance": _digits(np.maximum.reduceat(run.largest_distance, first)),
     }
 
 
-def _digits(values: np.ndarray) -> list[float]:
+def _digits(values: Iterable[float]) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
 
 

@@ -12,7 +12,7 @@ from asteroid.dynamics import Trajectory
 from asteroid.units import WAVENUMBER
 
 BOND_LIMIT = 0.5
-"""Å by which a bond may deviate before a simulation counts as collapsed (Fu et al. 2022)."""
+"""Å by which a bond may deviate before a simulation counts as collapsed (Fu et al. 2023)."""
 
 _BONDED = 1.25  # times the sum of the covalent radii
 
@@ -63,7 +63,7 @@ def time_to_failure(
         Time of the first frame that fails, or of the last frame, fs; and whether it failed.
 
     Source:
-        Bukharin et al. 2023, section 5.5; Fu et al., "Forces are not Enough" (TMLR 2023), section 4.
+        Bukharin et al. 2023, section 5.5; Fu et al., "Forces are not Enough" (TMLR 2023), for bonds.
     """
     if pairs is not None:
         broken = (np.abs(bond_lengths(trajectory.pos, pairs) - lengths) > BOND_LIMIT).any(axis=1)
@@ -88,7 +88,7 @@ def distance_distribution(pos: np.ndarray, edges: np.ndarray) -> np.ndarray:
         (bins,) whose integral is 1 where all distances are inside.
 
     Source:
-        Fu et al. 2023, Eq. 2.
+        Fu et al., "Forces are not Enough" (TMLR 2023).
     """
     first, second = np.triu_indices(pos.shape[1], 1)
     distance = _lengths(np.asarray(pos), first, second)
@@ -101,15 +101,16 @@ def distribution_error(density: np.ndarray, reference: np.ndarray, edges: np.nda
 
 
 def vibrational_spectrum(
-    velocity: np.ndarray, mass: np.ndarray, spacing: float, resolution: float = 20.0
+    pos: np.ndarray, velocity: np.ndarray, mass: np.ndarray, spacing: float, resolution: float = 20.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vibrational density of states: the spectrum of the mass-weighted velocities.
+    """Vibrational density of states: the spectrum of the mass-weighted velocities, without those of the whole molecule.
 
     S(ν) ∝ Σ_i m_i |∫ v_i(t) exp(−2πiνt) dt|², which is the Fourier transform of their autocorrelation, averaged over
-    overlapping stretches of time (Welch). Rotation shows as a peak near zero.
+    overlapping stretches of time (Welch).
 
     Args:
-        velocity: (..., frames, atoms, 3), Å/fs; an average is taken over leading axes.
+        pos: (..., frames, atoms, 3), Å; an average is taken over leading axes.
+        velocity: of the same shape, Å/fs.
         mass: (atoms,), u.
         spacing: time between frames, fs; wavenumbers up to 16678 / spacing are seen.
         resolution: 1/cm; coarser where the run is too short for it.
@@ -120,12 +121,30 @@ def vibrational_spectrum(
     Source:
         Dickey and Paskin, Phys. Rev. 188, 1407 (1969).
     """
-    weighted = np.sqrt(mass)[:, None] * velocity
+    weighted = np.sqrt(mass)[:, None] * without_rigid_motion(pos, velocity, mass)
     stretch = min(velocity.shape[-3], max(8, round(WAVENUMBER / (resolution * spacing))))
     frequency, power = signal.welch(weighted, 1 / spacing, nperseg=stretch, detrend=False, axis=-3)
     power = np.moveaxis(power, -3, -1).reshape(-1, len(frequency)).sum(axis=0)
     wavenumber = frequency * WAVENUMBER
     return wavenumber, power / np.trapezoid(power, wavenumber)
+
+
+def without_rigid_motion(pos: np.ndarray, velocity: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Velocities less those of the centre of mass and of the rotation, ω = I⁻¹ L.
+
+    Args:
+        pos, velocity: (..., atoms, 3).
+        mass: (atoms,).
+    """
+    weight = mass[:, None] / mass.sum()
+    offset = pos - (weight * pos).sum(axis=-2, keepdims=True)
+    velocity = velocity - (weight * velocity).sum(axis=-2, keepdims=True)
+    momentum = (weight * np.cross(offset, velocity)).sum(axis=-2)  # angular, (..., 3)
+    square = (weight * offset**2).sum(axis=(-1, -2))[..., None, None] * np.eye(3)
+    inertia = square - (weight * offset).swapaxes(-1, -2) @ offset
+    # A linear molecule has no inertia about its axis.
+    spin = np.linalg.pinv(inertia, rcond=1e-8, hermitian=True) @ momentum[..., None]
+    return velocity - np.cross(spin.swapaxes(-1, -2), offset)
 
 
 def proportion(successes: int, runs: int) -> Interval:

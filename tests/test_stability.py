@@ -64,14 +64,17 @@ def test_distances_of_a_rigid_triangle():
 
 
 def test_the_spectrum_of_a_known_vibration():
-    """Two atoms against each other at 3000/cm, a third at 1000/cm with half the energy."""
+    """Two light atoms against each other at 3000/cm, two heavy ones at 1000/cm with half the energy."""
     time = 2.0 * np.arange(2000)
-    mass = np.array([1.0, 1.0, 16.0])
-    velocity = np.zeros((2, len(time), 3, 3))
-    wave = np.sin(2 * np.pi * 3000 / WAVENUMBER * time)
-    velocity[..., 0, 0], velocity[..., 1, 0] = wave, -wave
-    velocity[..., 2, 1] = np.sin(2 * np.pi * 1000 / WAVENUMBER * time) / 4
-    wavenumber, density = stability.vibrational_spectrum(velocity, mass, 2.0, resolution=20.0)
+    mass = np.array([1.0, 1.0, 16.0, 16.0])
+    pos = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    velocity = np.zeros((2, len(time), 4, 3))
+    waves = {wavenumber: np.sin(2 * np.pi * wavenumber / WAVENUMBER * time) for wavenumber in (3000, 1000)}
+    velocity[..., 0, 0], velocity[..., 1, 0] = waves[3000], -waves[3000]
+    velocity[..., 2, 1], velocity[..., 3, 1] = waves[1000] / np.sqrt(32), -waves[1000] / np.sqrt(32)
+    rigid = 3.0 + np.cross([0.1, -2.0, 0.5], pos)  # drift and rotation, which are no vibrations
+    frames = np.broadcast_to(pos + 7, velocity.shape)
+    wavenumber, density = stability.vibrational_spectrum(frames, velocity + rigid, mass, 2.0, resolution=20.0)
     assert wavenumber[density.argmax()] == pytest.approx(3000, abs=20)
     assert np.trapezoid(density, wavenumber) == pytest.approx(1)
     low, high = wavenumber < 2000, wavenumber >= 2000
@@ -80,8 +83,16 @@ def test_the_spectrum_of_a_known_vibration():
     assert wavenumber[-1] == pytest.approx(16678 / 2, abs=20)
 
 
+def test_the_rotation_of_a_linear_molecule_is_taken_out():
+    pos = np.array([[0.0, 0, -1.2], [0, 0, 0], [0, 0, 1.2]])
+    turning = np.cross([0.3, 0.2, 0.0], pos) + 1.0
+    assert np.abs(stability.without_rigid_motion(pos, turning, np.array([16.0, 12, 16]))).max() < 1e-12
+
+
 def test_a_short_run_gives_a_coarse_spectrum():
-    wavenumber, density = stability.vibrational_spectrum(np.ones((10, 2, 3)), np.ones(2), 2.0)
+    generator = np.random.default_rng(0)
+    motion = generator.normal(size=(2, 10, 4, 3))
+    wavenumber, density = stability.vibrational_spectrum(*motion, np.ones(4), 2.0)
     assert len(wavenumber) == len(density) == 6
 
 
