@@ -134,8 +134,10 @@ def fit(
 
     Raises:
         TrainingDiverged: if the loss is NaN or infinite, or, where it has no sign, grows to a thousand times its start.
-        ValueError: if the checkpoint belongs to another training.
+        ValueError: if there is not one weight for each frame, or the checkpoint belongs to another training.
     """
+    if weight is not None and weight.shape != (len(train),):
+        raise ValueError(f"weight has the shape {tuple(weight.shape)}; expected one for each of {len(train)} frames")
     like = next(model.parameters())
     to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
     z = train.z.to(like.device)

@@ -415,3 +415,22 @@ def test_the_parity_script_refuses_other_outputs(changed, tmp_path, monkeypatch)
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(parity.__file__, run_name="__main__")
     assert stopped.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "reason"),
+    [
+        ("egnn", {"layers": 0}, "layers is 0, expected a whole number of 1 or more"),
+        ("egnn", {"hidden": 16.0, "cutoff": -1}, r"hidden is 16.0, .*; cutoff is -1, expected a number above 0"),
+        ("egnn", {"update_positions": 1}, "update_positions is 1, expected True or False"),
+        ("gemnet-t", {"cutoff": float("nan")}, "cutoff is nan, expected a number above 0"),
+        (
+            "gemnet-q",
+            {"interaction_cutoff": None, "after_skip": -1},
+            "after_skip is -1, .*; interaction_cutoff is None",
+        ),
+    ],
+)
+def test_a_size_that_no_model_can_have_is_refused(name, config, reason):
+    with pytest.raises(ValueError, match=reason):
+        models.build(name, **config)

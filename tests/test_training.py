@@ -321,3 +321,9 @@ def test_predictions_do_not_depend_on_the_size_of_the_parts():
     whole, parts = predict(model, train.z, train.pos), predict(model, train.z, train.pos, batch_size=3)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_that_do_not_fit_the_frames_are_refused():
+    train = tiny.methanol(budget=6).train
+    with pytest.raises(ValueError, match=r"weight has the shape \(3,\); expected one for each of 6 frames"):
+        fit(tiny.model(), train, train, tiny.TRAIN, weight=torch.ones(3))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from asteroid.models.layers import silu
+from asteroid.models.layers import check_sizes, silu
 from asteroid.models.neighbours import envelope, others
 
 
@@ -22,6 +22,9 @@ class EGNNConfig:
     # Initial weights of the squared distance are uniform within ±this, 1/Å². The published network starts from 0.06,
     # where a bond's stretch of 0.05 Å hardly moves an activation; with ±3 the error falls many times faster.
     distance_init: float = 3.0
+
+    def __post_init__(self):
+        check_sizes(self)
 
 
 class EGNN(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asteroid.models import basis
-from asteroid.models.layers import Scale, activation, linear, orthogonal, residuals
+from asteroid.models.layers import Scale, activation, check_sizes, linear, orthogonal, residuals
 from asteroid.models.neighbours import Edges, distances, edge_list, most_edges, others
 
 INV_SQRT_2, INV_SQRT_3 = 2**-0.5, 3**-0.5
@@ -41,6 +41,9 @@ class GemNetTConfig:
     envelope: int = 5  # exponent of the envelope
     elements: int = 94  # atomic numbers below this have an embedding
     energy_scale: float = 1.0  # kcal/mol in one unit of the network's output
+
+    def __post_init__(self):
+        check_sizes(self, may_be_zero=("before_skip", "after_skip", "after_concat", "atom_layers"))
 
 
 @dataclass(frozen=True)

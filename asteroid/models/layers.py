@@ -1,9 +1,31 @@
 """Layers that several models are built of. All maps are without constants, so that nothing maps to nothing."""
 
 import math
+from dataclasses import fields
+from numbers import Real
+from types import NoneType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+
+def check_sizes(config: Any, may_be_zero: tuple[str, ...] = ()) -> None:
+    """Raise a ValueError that lists the settings of a model's configuration that no model can have."""
+    wrong = []
+    for field in fields(config):
+        value, kind = getattr(config, field.name), type(field.default)
+        least = 0 if field.name in may_be_zero else 1
+        if kind is int and not (type(value) is int and value >= least):
+            wrong.append(f"{field.name} is {value!r}, expected a whole number of {least} or more")
+        elif kind is bool and type(value) is not bool:
+            wrong.append(f"{field.name} is {value!r}, expected True or False")
+        elif kind in (float, NoneType) and not (
+            (value is None and kind is NoneType) or (isinstance(value, Real) and 0 < value < math.inf)
+        ):
+            wrong.append(f"{field.name} is {value!r}, expected a number above 0")
+    if wrong:
+        raise ValueError("; ".join(wrong))
 
 
 def silu(x: Tensor) -> Tensor:
