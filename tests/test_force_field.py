@@ -171,7 +171,8 @@ def test_ase_sees_its_own_units(atoms):
     energy, force = force_field.energy_and_force(atoms)
     scale = ase.units.kcal / ase.units.mol
     assert atoms.get_potential_energy() == pytest.approx(float(energy) * scale, rel=TOLERANCE["rounding"])
-    np.testing.assert_allclose(atoms.get_forces(), force.numpy() * scale, rtol=TOLERANCE["rounding"], atol=TOLERANCE["units"])
+    expected = force.numpy() * scale
+    np.testing.assert_allclose(atoms.get_forces(), expected, rtol=TOLERANCE["rounding"], atol=TOLERANCE["units"])
     assert scale == pytest.approx(0.0433641, rel=1e-5)
 
 
