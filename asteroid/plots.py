@@ -238,6 +238,78 @@ def geometries(table: pd.DataFrame) -> Figure:
 
 
 @_styled
+def label_cost(table: pd.DataFrame, exponents: Mapping[str, float]) -> Figure:
+    """Seconds of a label against the number of basis functions, a line per level of theory.
+
+    Args:
+        table: rows with columns `level`, `functions`, `seconds`.
+        exponents: by level, of the fitted power law, for the legend.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 4.4))
+    styles = zip([*COLORS, *COLORS], "osD^vPX*osD^vPX*")
+    for (level, rows), (color, marker) in zip(table.groupby("level", sort=False), styles):
+        rows = rows.sort_values("functions")
+        label = f"{level.upper()}: $n^{{{exponents[level]:.1f}}}$" if level in exponents else level.upper()
+        axes.plot(rows["functions"], rows["seconds"], color=color, marker=marker, ms=5, lw=1.5, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="basis functions (cc-pVDZ)", ylabel="seconds of a label, one core")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(table["functions"].unique())))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(FixedLocator([]))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_styled
+def error_against_cost(table: pd.DataFrame) -> Figure:
+    """Force error of each level against the accurate one, by the seconds of a label; a panel for each molecule.
+
+    Args:
+        table: rows with columns `molecule`, `level`, `seconds`, `error` (kcal/mol/Å).
+    """
+    molecules, levels_ = list(dict.fromkeys(table["molecule"])), list(dict.fromkeys(table["level"]))
+    columns = min(3, len(molecules))
+    lines = -(-len(molecules) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(3.0 * columns + 0.6, 2.7 * lines + 0.5), squeeze=False, sharex=True, sharey=True
+    )
+    for axes, molecule in zip(panels.flat, molecules):
+        rows = table[table["molecule"] == molecule]
+        for place, level in enumerate(levels_):
+            part = rows[rows["level"] == level]
+            axes.plot(part["seconds"], part["error"], "osD^vPX*"[place % 8], color=COLORS[place], label=level.upper())
+        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        _plain_log_axis(axes.yaxis)
+    for axes in panels.flat[len(molecules) :]:
+        axes.axis("off")
+    figure.supxlabel("seconds of a label, one core", fontsize=10.5)
+    figure.supylabel("mean error of the force [kcal/mol/Å]", fontsize=10.5)
+    handles, names = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=min(len(names), 4))
+    return figure
+
+
+@_styled
+def cost_ratios(table: pd.DataFrame, assumed: Sequence[float]) -> Figure:
+    """How many labels of a cheap level one accurate label costs, beside the ratios that the paper assumes.
+
+    Args:
+        table: rows with columns `molecule`, `level` (the cheap one) and `ratio`.
+        assumed: the paper's ratios, drawn as lines.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 1 + 0.5 * table["level"].nunique()))
+    order = list(dict.fromkeys(table["level"]))
+    sns.stripplot(
+        table, x="ratio", y="level", hue="molecule", order=order, palette="colorblind", size=7, jitter=False, ax=axes
+    )
+    for ratio in assumed:
+        axes.axvline(ratio, color="0.6", ls="--", lw=1, zorder=0)
+    axes.set(xscale="log", xlabel="cheap labels for the cost of an accurate one", ylabel="")
+    axes.set_yticks(axes.get_yticks(), [level.upper() for level in order])
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=None)
+    return figure
+
+
+@_styled
 def ratios(table: pd.DataFrame, xlabel: str, ylabel: str) -> Figure:
     """A quantity of each seed and its mean, by setting.
 

@@ -110,6 +110,23 @@ def label(
     return _labelled(z, pos, rows, sessions, known)
 
 
+def rows(ledger: str | os.PathLike) -> list[dict[str, Any]]:
+    """The labels of a ledger as they are, without the code that made them.
+
+    Returns:
+        For each frame that has a label, in their order: molecule, level, code, frame, E (kcal/mol), F (kcal/mol/Å) and
+        seconds. The first label of a session takes longer by the start of its program.
+
+    Raises:
+        DatasetError: the ledger is damaged or not there.
+    """
+    sessions, labels = _read(Path(ledger))
+    if not sessions:
+        raise DatasetError(f"{ledger} is not there or holds nothing; make it with `python -m asteroid.levels`")
+    about = {name: sessions[-1][name] for name in ("molecule", "level", "code")}
+    return [about | row for _, row in sorted(labels.items()) if "failure" not in row]
+
+
 def _computed(
     todo: list[int], z: np.ndarray, pos: np.ndarray, level: str, settings: Mapping[str, Any], executor: Executor | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
