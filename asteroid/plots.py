@@ -227,6 +227,25 @@ def by_training(table: pd.DataFrame) -> Figure:
 
 
 @_styled
+def convergence(samples: Sequence[int], errors: np.ndarray, ylabel: str) -> Figure:
+    """Error against number of samples with a line of slope -1/2, which is what independent samples allow.
+
+    Args:
+        samples: numbers of samples.
+        errors: (samples, repetitions).
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 3.4))
+    mean, spread = errors.mean(axis=1), errors.std(axis=1, ddof=1)
+    axes.errorbar(samples, mean, yerr=spread, fmt="o", color=COLORS[0], capsize=2.5, label="mean and spread")
+    middle = len(samples) // 2
+    line = mean[middle] * np.sqrt(samples[middle] / np.asarray(samples))
+    axes.plot(samples, line, color="0.5", ls="--", lw=1.2, label=r"$\propto n^{-1/2}$")
+    axes.set(xscale="log", yscale="log", xlabel="geometries", ylabel=ylabel)
+    axes.legend()
+    return figure
+
+
+@_styled
 def geometries(table: pd.DataFrame) -> Figure:
     """Error of score matching against the number of geometries, by the level that it is compared with.
 

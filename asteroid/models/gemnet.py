@@ -8,7 +8,6 @@ Letters of axes: f frames, a b c d atoms (a: the target of message c → a), l d
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +60,8 @@ SMALL = {"blocks": 2, "atom": 64, "edge": 64, "triplet": 32, "triplet_out": 32}
 SMALL_QUADRUPLETS = {"quadruplet": 16, "spherical": 16, "quadruplet_out": 16}
 
 
-class Geometry(NamedTuple):
+@dataclass(frozen=True)
+class Geometry:
     """What all blocks share."""
 
     edges: Edges
@@ -73,7 +73,8 @@ class Geometry(NamedTuple):
     quadruplets: "Quadruplets | None"
 
 
-class Quadruplets(NamedTuple):
+@dataclass(frozen=True)
+class Quadruplets:
     """Basis functions of quadruplets c → a − b ← d.
 
     The spherical harmonics of (angle cab, dihedral cabd) are split into those with the sine of a multiple of the

@@ -6,7 +6,7 @@ edges alone; table and list are read into each other by gathers in both directio
 from edges by products with incidence matrices: nowhere is there a scatter.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -54,7 +54,8 @@ def envelope(distance: Tensor, cutoff: float, exponent: int = 6) -> Tensor:
     return torch.where(d < 1, value, torch.zeros_like(value))
 
 
-class Edges(NamedTuple):
+@dataclass(frozen=True)
+class Edges:
     """Directed edges c → a of all frames of a batch, the same number of rows for each frame.
 
     Frames with fewer edges fill their last rows with pairs beyond the cutoff, whose envelope is zero.
