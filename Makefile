@@ -25,7 +25,7 @@ book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 minute
 test: $(INSTALLED) ## all tests (2 minutes, installation apart)
 	$(BIN)/python -m pytest -q
 
-results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 40 minutes if deleted)
+results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 3 hours if deleted)
 	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)
 
 lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)

@@ -1,6 +1,6 @@
 """Profiles: how large the experiments are. The notebooks and the code are the same for all of them.
 
-`smoke` takes minutes and shows that everything runs; `laptop` takes most of an hour on two cores and is what the book
+`smoke` takes minutes and shows that everything runs; `laptop` takes some hours on two cores and is what the book
 shows; `paper` is the published protocol and needs a GPU.
 """
 
