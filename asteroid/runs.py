@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from asteroid import datasets, losses, stages
+from asteroid.baselines import delta, sgdml
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
 
@@ -34,7 +35,11 @@ METHODS = {
     "inaccurate": "inaccurate labels only",
     "score-matching": "score matching and fine-tuning",
     "score-matching-not-tuned": "score matching, no labels",
+    "delta": "Δ-ML",
+    "sgdml": "sGDML",
 }
+
+AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField
 
 # What a method does not look at does not belong to the identity of its runs.
 _STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
@@ -66,6 +71,9 @@ _UNUSED = {
         "recipe.fine_tuning",
         "recipe.score_fine_tuning",
     ),
+    # It has as many cheap labels as accurate ones, of the same frames.
+    "delta": ("inaccurate_budget", *_STAGES_ONE_AND_TWO, "recipe.fine_tuning", *_SCORE_MATCHING),
+    "sgdml": ("inaccurate", "inaccurate_budget", *(f"recipe.{setting.name}" for setting in fields(Recipe))),
 }
 
 
@@ -134,7 +142,8 @@ class RunSpec:
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
-        name = f"{_stem(self.molecule)}-{self.recipe.model}-{self.method}-{sizes}-{self.key}.json"
+        model = "" if "recipe.model" in _UNUSED[self.method] else f"-{self.recipe.model}"
+        name = f"{_stem(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property
@@ -158,7 +167,8 @@ class Record:
     Attributes:
         spec: the run.
         key: its key when it was made.
-        errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol.
+        errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol; for Δ-ML also pair_distance, the mean distance of
+            its frames from those of their cheap labels, Å.
         valid_force_mae: kcal/mol/Å.
         gamma: γ chosen, in units of the median bias; None without weights.
         bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None without weights.
@@ -216,7 +226,7 @@ class Store:
 
     def force_field_path(self, spec: RunSpec) -> Path:
         """Where the force field of a run lies, on the machine that made it."""
-        return self.folder / "models" / f"{spec.key}.safetensors"
+        return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
 
     def work(self, spec: RunSpec) -> Path:
         """Folder of the checkpoints of a run under way."""
@@ -240,7 +250,16 @@ def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1)
 
 
 def split_of(spec: RunSpec) -> datasets.Split:
-    """The frames that a run trains, validates and tests on."""
+    """The frames that a run trains, validates and tests on.
+
+    For Δ-ML they are the same as for the others, but the labels are differences of the levels, and the inaccurate ones
+    are those that went into the differences of the training frames.
+    """
+    if spec.method == "delta":
+        pairs = _pairs(spec.molecule, spec.accurate, spec.inaccurate)
+        split = datasets.split(pairs.labels, None, spec.budget, spec.seed, valid=spec.valid, test=spec.test)
+        _, theirs = split.train.paired_with(pairs.cheap)
+        return replace(split, inaccurate=pairs.cheap[theirs])
     accurate = _labels(spec.molecule, spec.accurate)
     inaccurate = _labels(spec.molecule, spec.inaccurate) if spec.inaccurate_budget else None
     return datasets.split(
@@ -273,8 +292,11 @@ def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:
     return record
 
 
-def force_field(spec: RunSpec, store: Store, progress: bool = True) -> ForceField:
-    """The force field of a run, trained now if it is not there (a clone has the records, not the force fields)."""
+def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceField:
+    """The force field of a run, trained now if it is not there (a clone has the records, not the force fields).
+
+    That of Δ-ML includes the cheap level, which is computed at every call.
+    """
     path = store.force_field_path(spec)
     if not path.exists():
         if store.get(spec) is None:
@@ -283,7 +305,10 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> ForceFiel
             trained = _train(spec, split_of(spec), store, progress)
             trained.save(path)
             shutil.rmtree(store.work(spec), ignore_errors=True)
-    return ForceField.load(path)
+    if spec.method == "sgdml":
+        return sgdml.SGDMLForceField.load(path)
+    loaded = ForceField.load(path)
+    return delta.with_cheap_level(loaded, _labels(spec.molecule, spec.inaccurate)) if spec.method == "delta" else loaded
 
 
 def table(records: Iterable[Record]) -> "pd.DataFrame":
@@ -305,10 +330,13 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
     )
 
 
-def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -> ForceField:
+def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -> ForceField | sgdml.SGDMLForceField:
+    """The force field of a run; of Δ-ML, that of the difference, whose error is the error of the sum."""
+    if spec.method == "sgdml":
+        return sgdml.train(split.train, split.valid)
     first = None if spec.stage_one is None else force_field(spec.stage_one, store, progress)
     keep = {"seed": spec.seed, "folder": store.work(spec), "progress": progress}
-    if spec.method == "standard":
+    if spec.method in ("standard", "delta"):
         return stages.standard(split.train, split.valid, spec.recipe, **keep)
     if spec.method == "inaccurate":
         return stages.train_on_inaccurate(split.inaccurate, split.valid, None, float("inf"), spec.recipe, **keep)
@@ -327,7 +355,7 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
     )
 
 
-def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record:
+def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SGDMLForceField) -> Record:
     provenance = trained.provenance
     started_from = provenance["started_from"]
     histories = {provenance["stage"]: provenance["history"]}
@@ -340,7 +368,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record
     return Record(
         spec=spec,
         key=spec.key,
-        errors=stages.test_errors(trained, split.test) | _errors_by_level(spec, split, trained),
+        errors=stages.test_errors(trained, split.test) | _other_errors(spec, split, trained),
         valid_force_mae=provenance["valid_force_mae"],
         gamma=provenance.get("gamma") if trained.bias is not None else None,
         bias_quantiles=quantiles,
@@ -356,8 +384,14 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField) -> Record
     )
 
 
-def _errors_by_level(spec: RunSpec, split: datasets.Split, trained: ForceField) -> dict[str, float]:
-    """Force errors of a model without labels against every level that has the test frames, kcal/mol/Å."""
+def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> dict[str, float]:
+    """What `Record.errors` has besides those of `stages.test_errors`.
+
+    Force errors of a model without labels against every level that has the test frames, kcal/mol/Å; the distance of
+    Δ-ML's pairs, Å.
+    """
+    if spec.method == "delta":
+        return {"pair_distance": float(_pairs(spec.molecule, spec.accurate, spec.inaccurate).distance.mean())}
     if spec.method != "score-matching-not-tuned" or spec.molecule not in datasets.molecules():
         return {}
     _, force = trained.energy_and_force(split.test.pos)
@@ -387,6 +421,11 @@ def _stem(molecule: str) -> str:
 @cache
 def _labels(molecule: str, level: str) -> datasets.LabelledSet:
     return datasets.load(molecule, level=level)
+
+
+@cache
+def _pairs(molecule: str, accurate: str, inaccurate: str) -> delta.Pairs:
+    return delta.pair(_labels(molecule, accurate), _labels(molecule, inaccurate))
 
 
 @cache

@@ -78,8 +78,10 @@ class Profile:
             model: name of the architecture.
             molecules: by default the profile's.
         """
-        if method == "standard":
+        if method in ("standard", "sgdml"):
             sizes = [(budget, self.inaccurate, 0) for budget in self.budgets]
+        elif method == "delta":  # one cheap label for each accurate one
+            sizes = [(budget - self.given_up, self.inaccurate, 0) for budget in self.budgets]
         elif method == "inaccurate":
             sizes = [(0, level, labels) for level, numbers in self.cheap_alone.items() for labels in numbers]
         elif method == "score-matching-not-tuned":

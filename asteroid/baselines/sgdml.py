@@ -1,0 +1,227 @@
+"""sGDML: kernel regression of forces with the molecule's symmetries, by the package of its authors.
+
+Source:
+    Chmiela et al., Nature Communications 9, 3887 (2018); Comput. Phys. Commun. 240, 38 (2019).
+"""
+
+import io
+import json
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asteroid.checks import check_same_molecule
+from asteroid.datasets import LabelledSet
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+# The package's own search goes from 10 to 90; on few labels of small molecules the optimum lies below.
+SIGMAS = (2, 5, 10, 20, 30, 50, 90)
+
+
+def train(train: LabelledSet, valid: LabelledSet, *, sigmas: Sequence[int] = SIGMAS) -> "SGDMLForceField":
+    """Train sGDML on all given labels; its symmetries are found in the training geometries.
+
+    Args:
+        train: labels to learn; forces enter the kernel, energies fix its constant of integration.
+        valid: frames on whose mean absolute force error the length scale σ is chosen.
+        sigmas: length scales to try, in the package's units.
+
+    Returns:
+        The force field with the best σ.
+
+    Raises:
+        ImportError: if the package is not installed; the message has the command.
+        DatasetError: if the labels are of two molecules.
+        ValueError: for no length scale.
+    """
+    check_same_molecule(train, valid)
+    if not sigmas:
+        raise ValueError("sigmas is empty; give one length scale or more")
+    trainer = _trainer()
+    started = time.perf_counter()
+    data, valid_data = _data_set(train), _data_set(valid)
+    candidates, errors, symmetries = [], [], None
+    for sigma in sigmas:
+        task = trainer.create_task(data, len(train), valid_data, len(valid), int(sigma), perms=symmetries)
+        symmetries = task["perms"]
+        candidates.append(SGDMLForceField(trainer.train(task), train.z, train.level))
+        _, force = candidates[-1].energy_and_force(valid.pos)
+        errors.append(float((force - valid.force).abs().mean()))
+    chosen = candidates[best := errors.index(min(errors))]
+    chosen.provenance = {
+        "stage": "sgdml",
+        "molecule": train.molecule,
+        "level": train.level,
+        "labels": len(train),
+        "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
+        "sigma": int(sigmas[best]),
+        "symmetries": len(symmetries),
+        "valid_force_mae": errors[best],
+        "history": {"sigma": list(map(int, sigmas)), "valid_force_mae": errors},
+        "seconds": time.perf_counter() - started,
+        "versions": {"python": platform.python_version(), "sgdml": version("sgdml")},
+        "started_from": None,
+    }
+    return chosen
+
+
+@dataclass(eq=False)
+class SGDMLForceField:
+    """A trained sGDML model behind the interface of `ForceField`; the package's own predictor computes.
+
+    Attributes:
+        model: the package's model, kcal/mol and Å.
+        z: (atoms,) atomic numbers in the order of training.
+        level: level of theory.
+        provenance: how it came about; plain JSON values.
+    """
+
+    model: Mapping[str, Any]
+    z: Tensor
+    level: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    bias: None = None  # what a ForceField has of inaccurate labels
+
+    def energy_and_force(self, structure: "Atoms | Tensor | np.ndarray") -> tuple[Tensor, Tensor]:
+        """Energy and force of an ASE Atoms object or of positions.
+
+        Args:
+            structure: Atoms, or positions (atoms, 3) or (frames, atoms, 3) in Å, in the order of training.
+
+        Returns:
+            Energy () or (frames,), kcal/mol, and force of the shape of the positions, kcal/mol/Å, float64.
+
+        Raises:
+            ValueError: for another molecule or order of atoms, or positions that do not fit.
+        """
+        if hasattr(structure, "numbers"):
+            self._check_order(structure.numbers)
+            structure = structure.positions
+        pos = torch.as_tensor(structure).double().cpu().numpy()
+        if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
+            raise ValueError(f"positions have the shape {pos.shape}, expected (frames, {len(self.z)}, 3)")
+        energy, force = map(torch.from_numpy, self._predict(pos.reshape(-1, *pos.shape[-2:])))
+        return (energy, force) if pos.ndim == 3 else (energy[0], force[0])
+
+    def evaluator(
+        self, numbers: np.ndarray, calls: int | None = None
+    ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """From positions (frames, atoms, 3) to energies and forces, see `ForceField.evaluator`."""
+        self._check_order(numbers)
+        return self._predict
+
+    def calculator(self) -> "Calculator":
+        """An ASE calculator, in ASE's units (eV, Å)."""
+        from asteroid.calculator import ForceFieldCalculator
+
+        return ForceFieldCalculator(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write the package's npz format, which its own tools predict from too, with level and provenance in it.
+
+        Raises:
+            OSError: if it cannot be written; an older file of that name is then still whole.
+        """
+        path = Path(path)
+        # What would be pickled (tables of errors that we do not fill) is no part of the model.
+        content = {key: value for key, value in self.model.items() if value is not None and not isinstance(value, dict)}
+        about = json.dumps({"level": self.level, "provenance": dict(self.provenance)})
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **content, asteroid=about)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, f"could not save the force field: {error.strerror}", str(path)) from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SGDMLForceField":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is damaged or not ours.
+        """
+        try:
+            # By way of memory: of a damaged file, np.load would leave the handle open.
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+                model = {key: file[key] for key in file.files}
+            about = json.loads(str(model.pop("asteroid")))
+            z = torch.from_numpy(model["z"].astype(np.int64))
+            return cls(model, z, about["level"], about["provenance"])
+        except FileNotFoundError:
+            raise FileNotFoundError(f"there is no force field at {path}") from None
+        except Exception as error:  # numpy and zipfile raise many types for a damaged file
+            raise ValueError(f"{path} is damaged or no sGDML force field of ours ({error}); train it again") from None
+
+    @cached_property
+    def _predictor(self) -> Any:
+        # In double precision, which its PyTorch counterpart is not for positions, and without processes of its own.
+        return _package().GDMLPredict(self.model, max_processes=1)
+
+    def _predict(self, pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not np.isfinite(pos).all():
+            raise ValueError("positions hold NaN or infinite values: the simulation that made them has come apart")
+        energy, force = self._predictor.predict(pos.reshape(len(pos), -1))
+        return energy, force.reshape(pos.shape)
+
+    def _check_order(self, numbers: np.ndarray) -> None:
+        if list(numbers) != self.z.tolist():
+            raise ValueError(
+                f"the atoms have the atomic numbers {list(map(int, numbers))}, this force field was trained on "
+                f"{self.z.tolist()}; sGDML needs the same molecule, its atoms in the same order"
+            )
+
+
+def _data_set(labelled: LabelledSet) -> dict[str, Any]:
+    """Labels as the package's data set."""
+    texts = {"name": labelled.molecule, "theory": labelled.level}
+    data = {
+        "type": "d",
+        **{key: np.array(text) for key, text in texts.items()},
+        "z": labelled.z.numpy(),
+        "R": labelled.pos.numpy(),
+        "E": labelled.energy.numpy(),
+        "F": labelled.force.numpy(),
+        "r_unit": "Ang",
+        "e_unit": "kcal/mol",
+    }
+    return data | {"md5": _package().io.dataset_md5(data)}
+
+
+@cache
+def _trainer() -> Any:
+    """The package allows one in a process. It forks processes of its own unless told not to; a sweep has its own."""
+    return _package().GDMLTrain(max_processes=1)
+
+
+@cache
+def _package() -> Any:
+    """The package's module of training, which holds all that is used here."""
+    loggers = logging.getLoggerClass()
+    try:
+        from sgdml import train as package
+    except ImportError as error:
+        raise ImportError("sGDML is not installed: `pip install -c constraints.txt sgdml`") from error
+    finally:
+        # The import makes every logger of the process, also of other packages, print to the terminal from then on.
+        logging.setLoggerClass(loggers)
+    for name in ("sgdml.train", "sgdml.predict"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return package
