@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,8 +70,8 @@ def traced_training_step(
 ) -> Step:
     """`training_step` traced into one graph, parameter gradients included, for the shapes of a batch, and compiled.
 
-    Every later batch must have the shapes of `batch`. The graph alone saves what automatic differentiation does in
-    Python at every step; compiled it also has few passes through the memory, but that takes minutes the first time.
+    Every later batch must have the shapes of `batch`. The graph alone runs without Python and automatic
+    differentiation; compiled it also has few passes through the memory, but that takes minutes the first time.
     Either serves every model of the same configuration in this process; compiled code is also kept on disk. Where it
     fails (no C++ compiler, say, or a model without a hashable `config`) or its gradients differ from the eager ones,
     one warning is given and the eager step returned.
@@ -85,7 +86,7 @@ def traced_training_step(
         value = objective(energy_of, *batch)
         return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
-    finish = (lambda graph, *example: _compile(graph)) if compile else None
+    finish = _compile if compile else _script
     eager = training_step(model, z, objective, shapes)
     return _traced("training", model, z, (compile, objective), gradients, batch, shapes, finish, eager)
 
@@ -129,7 +130,7 @@ def _traced(
     function: Callable,
     batch: tuple[Tensor, ...],
     shapes: Mapping[str, int],
-    finish: Callable | None,
+    finish: Callable,
     eager: Callable,
 ) -> Callable:
     """`function(energy_of, parameters, *batch)` as a graph, made fast by `finish`; or `eager` where that fails.
@@ -152,7 +153,7 @@ def _traced(
                 # without Python in a second.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 code = _trace(copy.deepcopy(model), z, function, shapes, parameters, buffers, batch)
-                code = code if finish is None else finish(code, parameters, buffers, *batch)
+                code = finish(code, parameters, buffers, *batch)
                 _check(code(parameters, buffers, *batch), eager(*batch))
             _TRACED[key] = code
         except Exception as error:  # whatever goes wrong in a compiler, the work can go on without it
@@ -189,7 +190,7 @@ def _trace(
     return make_fx(step)(parameters, buffers, *batch)
 
 
-def _compile(graph: Callable) -> Callable:
+def _compile(graph: Callable, *example: Any) -> Callable:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "asteroid" / "inductor"))
     return torch.compile(graph, dynamic=False, fullgraph=True)
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from asteroid import forces, identity, losses, machine
 from asteroid.objectives import Labelled, Objective, Supervised
 
-# Tracing takes seconds and then saves a fifth of every step; compiling takes minutes and saves a third to a half.
+# Tracing takes seconds and then saves a third of every step; compiling takes minutes and saves a half.
 TRACE_FROM_STEPS = 500
 COMPILE_FROM_STEPS = 30_000
 

@@ -89,7 +89,7 @@ def fails(*args: object) -> None:
     raise RuntimeError("no compiler here\nand a long trace")
 
 
-def wrong(graph):
+def wrong(graph, *example):
     """Code whose gradients are off by 10 %."""
 
     def compiled(parameters, buffers, *batch):
