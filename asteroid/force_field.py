@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+import asteroid.ani  # noqa: F401  (makes the model known)
 from asteroid import models, training
 from asteroid.evaluator import Evaluator
 
@@ -151,7 +152,8 @@ class ForceField:
             about = json.loads(metadata["about"])
             model = models.build(about["model"], **about["config"])
             weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-            model.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+            dtype = next(value.dtype for value in weights.values() if value.is_floating_point())
+            model.to(dtype).load_state_dict(weights)
             provenance = json.loads(metadata["provenance"])
             return cls(model, tensors["z"], about["shift"], about["level"], provenance, tensors.get("bias"))
         except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:

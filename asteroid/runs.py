@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from asteroid import datasets, losses, stages
-from asteroid.baselines import delta, sgdml
+from asteroid.baselines import ani, delta, sgdml
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
 
@@ -37,6 +37,9 @@ METHODS = {
     "score-matching-not-tuned": "score matching, no labels",
     "delta": "Δ-ML",
     "sgdml": "sGDML",
+    "ani": "recipe of ANI-1ccx",
+    "ani-1ccx": "ANI-1ccx",
+    "ani-1ccx-tuned": "ANI-1ccx and fine-tuning",
 }
 
 AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField
@@ -44,6 +47,7 @@ AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField
 # What a method does not look at does not belong to the identity of its runs.
 _STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
 _SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature", "recipe.score_fine_tuning")
+_RECIPE = tuple(f"recipe.{setting.name}" for setting in fields(Recipe))
 _UNUSED = {
     "standard": (
         "inaccurate",
@@ -73,7 +77,10 @@ _UNUSED = {
     ),
     # It has as many cheap labels as accurate ones, of the same frames.
     "delta": ("inaccurate_budget", *_STAGES_ONE_AND_TWO, "recipe.fine_tuning", *_SCORE_MATCHING),
-    "sgdml": ("inaccurate", "inaccurate_budget", *(f"recipe.{setting.name}" for setting in fields(Recipe))),
+    "sgdml": ("inaccurate", "inaccurate_budget", *_RECIPE),
+    "ani": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
+    "ani-1ccx": ("budget", "inaccurate", "inaccurate_budget", *_RECIPE),
+    "ani-1ccx-tuned": ("inaccurate", "inaccurate_budget", *(name for name in _RECIPE if name != "recipe.fine_tuning")),
 }
 
 
@@ -173,7 +180,8 @@ class Record:
         gamma: γ chosen, in units of the median bias; None without weights.
         bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None without weights.
         histories: by stage, the columns of `training.History`.
-        label_seconds: measured cost of the training labels, {"accurate": s, "inaccurate": s}; None where unmeasured.
+        label_seconds: measured cost of the training labels, {"accurate": s, "inaccurate": s}, those of other molecules
+            too where the method uses them; None where unmeasured.
         seconds: training time of all stages.
         threads: threads that it ran on.
         date: ISO 8601, UTC.
@@ -336,6 +344,12 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
         return sgdml.train(split.train, split.valid)
     first = None if spec.stage_one is None else force_field(spec.stage_one, store, progress)
     keep = {"seed": spec.seed, "folder": store.work(spec), "progress": progress}
+    if spec.method == "ani":
+        return ani.transfer(split, _other_splits(spec), spec.recipe, **keep)
+    if spec.method == "ani-1ccx":
+        return ani.zero_shot(split.valid)
+    if spec.method == "ani-1ccx-tuned":
+        return stages.fine_tune(ani.zero_shot(split.valid), split.train, split.valid, spec.recipe, **keep)
     if spec.method in ("standard", "delta"):
         return stages.standard(split.train, split.valid, spec.recipe, **keep)
     if spec.method == "inaccurate":
@@ -357,14 +371,15 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
 
 def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SGDMLForceField) -> Record:
     provenance = trained.provenance
-    started_from = provenance["started_from"]
-    histories = {provenance["stage"]: provenance["history"]}
-    if started_from:
-        histories = {started_from["stage"]: started_from["history"], **histories}
+    stage, histories = provenance, {}
+    while stage:
+        histories = {stage["stage"]: stage["history"], **histories}
+        stage = stage["started_from"]
     quantiles = None
     if trained.bias is not None:
         levels = torch.tensor([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], dtype=trained.bias.dtype)
         quantiles = tuple(torch.quantile(trained.bias, levels).tolist())
+    splits = [split, *_other_splits(spec)]
     return Record(
         spec=spec,
         key=spec.key,
@@ -374,8 +389,8 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         bias_quantiles=quantiles,
         histories=histories,
         label_seconds={
-            "accurate": _cost(split.train) if spec.budget else 0.0,
-            "inaccurate": _cost(split.inaccurate) if split.inaccurate is not None else 0.0,
+            "accurate": _cost([part.train for part in splits] if spec.budget else []),
+            "inaccurate": _cost([part.inaccurate for part in splits if part.inaccurate is not None]),
         },
         seconds=provenance.get("seconds_of_all_stages") or stages.total_seconds([trained]),
         threads=torch.get_num_threads(),
@@ -404,13 +419,33 @@ def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> 
     return errors
 
 
-def _cost(labelled: datasets.LabelledSet) -> float | None:
+def _cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
     """Seconds of all labels, by the mean of those that were timed; by the set's median where none was one by one."""
-    if labelled.seconds is not None:
-        each = float(labelled.seconds.nanmean())
-    else:
-        each = labelled.provenance.get("seconds_median")
-    return None if each is None else each * len(labelled)
+    total = 0.0
+    for labelled in sets:
+        if labelled.seconds is not None:
+            each = float(labelled.seconds.nanmean())
+        else:
+            each = labelled.provenance.get("seconds_median")
+        if each is None:
+            return None
+        total += each * len(labelled)
+    return total
+
+
+def _other_splits(spec: RunSpec) -> list[datasets.Split]:
+    """Those of the other embedded molecules that have enough labels of both levels, for the method that uses them."""
+    if spec.method != "ani":
+        return []
+    splits = []
+    for molecule in datasets.molecules():
+        if molecule == spec.molecule or not {spec.accurate, spec.inaccurate} <= set(datasets.levels(molecule)):
+            continue
+        accurate, inaccurate = _labels(molecule, spec.accurate), _labels(molecule, spec.inaccurate)
+        if len(accurate) > spec.budget + spec.valid:
+            sizes = {"inaccurate_budget": spec.inaccurate_budget, "valid": spec.valid}
+            splits.append(datasets.split(accurate, inaccurate, spec.budget, spec.seed, **sizes))
+    return splits
 
 
 def _stem(molecule: str) -> str:
@@ -432,4 +467,5 @@ def _pairs(molecule: str, accurate: str, inaccurate: str) -> delta.Pairs:
 def _fingerprint(spec: RunSpec) -> str:
     split = split_of(spec)
     parts = [split.train, split.valid, split.test] + ([split.inaccurate] if split.inaccurate is not None else [])
+    parts += [part for other in _other_splits(spec) for part in (other.train, other.valid, other.inaccurate)]
     return "-".join(part.fingerprint for part in parts)

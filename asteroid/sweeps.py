@@ -23,7 +23,8 @@ from asteroid.runs import Record, RunSpec, Store, force_field, run
 from asteroid.training import progress_bar
 
 ATTEMPTS = 3  # at a run
-LASTING = (ValueError, TypeError, ArithmeticError, ImportError)  # errors that every further attempt would meet again
+# Errors that every further attempt would meet again.
+LASTING = (ValueError, TypeError, ArithmeticError, ImportError, FileNotFoundError)
 NEW_POOLS = 3  # in a row, without a run that ended
 
 
@@ -36,10 +37,10 @@ def sweep(
     """Make every run that the store does not have yet, and return the records of all.
 
     Stage 1 of several runs is often the same standard training: those are made first, once. A run that fails is tried
-    twice more, but not after a ValueError, TypeError, ArithmeticError or ImportError (wrong settings or labels, a
-    training that diverged, a package that is missing), which would come again. Then the failure is written to the
-    store's `failures` folder, a warning names it, and the sweep goes on. Where a process of the default pool dies, a
-    warning says so and a new pool goes on from the checkpoints.
+    twice more, but not after a ValueError, TypeError, ArithmeticError, ImportError or FileNotFoundError (wrong settings
+    or labels, a training that diverged, a package or its weights missing), which would come again. Then the failure is
+    written to the store's `failures` folder, a warning names it, and the sweep goes on. Where a process of the default
+    pool dies, a warning says so and a new pool goes on from the checkpoints.
 
     Args:
         specs: the runs.

@@ -78,8 +78,10 @@ class Profile:
             model: name of the architecture.
             molecules: by default the profile's.
         """
-        if method in ("standard", "sgdml"):
+        if method in ("standard", "sgdml", "ani-1ccx-tuned"):
             sizes = [(budget, self.inaccurate, 0) for budget in self.budgets]
+        elif method == "ani-1ccx":
+            sizes = [(0, self.inaccurate, 0)]
         elif method == "delta":  # one cheap label for each accurate one
             sizes = [(budget - self.given_up, self.inaccurate, 0) for budget in self.budgets]
         elif method == "inaccurate":

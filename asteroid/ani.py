@@ -1,0 +1,91 @@
+"""TorchANI's networks as a model of ours: `models.build("ani")`.
+
+Symmetry functions and networks are TorchANI's own, in the sizes of ANI-1x and ANI-1ccx, imported when such a model is
+built. Its list of neighbours differs from batch to batch, so that a training step cannot be traced and compiled.
+
+Source:
+    Smith et al., Chem. Sci. 8, 3192 (2017); Smith et al., Nature Communications 10, 2903 (2019).
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from asteroid import models, units
+
+
+@dataclass(frozen=True)
+class ANIConfig:
+    """Size of an ANI model.
+
+    Raises:
+        ValueError: for no network.
+    """
+
+    elements: ClassVar[int] = 9  # atomic numbers below this; of them hydrogen, carbon, nitrogen and oxygen
+
+    members: int = 1  # networks, over whose energies the mean is taken; ANI-1ccx has 8
+
+    def __post_init__(self):
+        if self.members < 1:
+            raise ValueError(f"members is {self.members}; an ANI model needs 1 network or more")
+
+
+class ANI(nn.Module):
+    """Atomic networks on symmetry functions of radial distances up to 5.2 Å and angles up to 3.5 Å.
+
+    Args:
+        config: its size.
+
+    Raises:
+        ImportError: if TorchANI is not installed; the message has the command.
+    """
+
+    CUTOFF = 5.2  # Å
+    traceable = False
+
+    def __init__(self, config: ANIConfig = ANIConfig()):
+        super().__init__()
+        self.config = config
+        assembler = package().arch.Assembler()
+        assembler.set_symbols(("H", "C", "N", "O"))
+        assembler.set_global_cutoff_fn("cosine")
+        assembler.set_aev_computer(radial="ani1x", angular="ani1x")
+        assembler.set_atomic_networks(ctor="ani1x")
+        assembler.set_zeros_as_self_energies()
+        self.network = assembler.assemble(config.members)
+        # Energies of single atoms, 10⁴ kcal/mol, would cost all digits; a force field has its own shift.
+        self.network.set_enabled("energy_shifter", False)
+
+    def forward(self, z: Tensor, pos: Tensor) -> Tensor:
+        """Energies (frames,), kcal/mol, of z (atoms,) at pos (frames, atoms, 3), Å.
+
+        Raises:
+            ValueError: for an element that the model does not have.
+        """
+        energy = self.network((z.expand(len(pos), -1), pos)).energies
+        return energy * units.ENERGY["hartree"]
+
+
+@cache
+def package() -> Any:
+    """TorchANI, without what it says at import of extensions that only a compiler of CUDA can build.
+
+    Raises:
+        ImportError: if it is not installed; the message has the command.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The extensions")
+            import torchani
+            import torchani.arch
+            import torchani.models
+    except ImportError as error:
+        raise ImportError("TorchANI is not installed: `pip install -c constraints.txt torchani`") from error
+    return torchani
+
+
+models._ALL["ani"] = (ANI, ANIConfig)

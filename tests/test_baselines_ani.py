@@ -1,0 +1,252 @@
+"""ANI: TorchANI's networks as a model of ours, the published one by way of a file, and its recipe on our labels."""
+
+import importlib.util
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from ase import Atoms
+
+from asteroid import baselines, datasets, models, runs, stages, training, units
+from asteroid.baselines import ani
+from asteroid.force_field import ForceField
+from asteroid.runs import RunSpec, Store
+from asteroid.stages import Recipe
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchani") is None, reason="torchani is not installed")
+
+TOLERANCE = {"float64": 1e-9, "finite difference": 1e-5, "float32": 2e-4}  # kcal/mol and kcal/mol/Å
+TRAIN = replace(tiny.TRAIN, steps=4, eval_every=2, learning_rate=1e-3)
+RECIPE = Recipe("ani", accurate=TRAIN, identification=TRAIN, inaccurate=TRAIN, fine_tuning=TRAIN)
+HELD_FIXED = {"molecule": "methanol", "valid": 5, "test": 8, "inaccurate": "gfn2", "recipe": RECIPE}
+RUN = RunSpec(method="ani", budget=6, inaccurate_budget=10, **HELD_FIXED)
+ZERO_SHOT = RunSpec(method="ani-1ccx", budget=0, **HELD_FIXED)
+TUNED = RunSpec(method="ani-1ccx-tuned", budget=6, **HELD_FIXED)
+
+
+def network(members: int = 1, seed: int = 0) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return models.build("ani", members=members)
+
+
+@pytest.fixture(scope="module")
+def methanol():
+    return datasets.load("methanol", "ccsd(t)")
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """What the authors' file would be, but with random weights."""
+    path = tmp_path_factory.mktemp("weights") / "ani1ccx_state_dict.pt"
+    torch.save(network(ani.MEMBERS).network.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def random_weights(weights_file, monkeypatch):
+    monkeypatch.setenv(ani.WEIGHTS, str(weights_file))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def fetch():
+        raise OSError("Network is unreachable")
+
+    monkeypatch.delenv(ani.WEIGHTS, raising=False)
+    monkeypatch.setattr(ani.package().models, "ANI1ccx", fetch)
+
+
+# The model
+
+
+def test_energies_keep_under_rotation_reflection_translation_and_permutation(methanol):
+    model, pos = network().double(), methanol.pos[:3]
+    energy = model(methanol.z, pos)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    order = torch.tensor([5, 2, 0, 4, 1, 3])
+    for z, moved in (
+        (methanol.z, pos @ turn),
+        (methanol.z, pos @ -turn),
+        (methanol.z, pos + 7.0),
+        (methanol.z[order], pos[:, order]),
+    ):
+        torch.testing.assert_close(model(z, moved), energy, rtol=0, atol=TOLERANCE["float64"])
+    torch.testing.assert_close(torch.cat([model(methanol.z, one[None]) for one in pos]), energy)
+    assert energy.shape == (3,) and float(energy.detach().std()) > 0
+
+
+def test_the_force_is_minus_the_gradient_of_the_energy(methanol):
+    force_field = ForceField(network().double(), methanol.z, 0.0, "ccsd(t)")
+    start, step = methanol.pos[0], 1e-4
+    shifts = step * torch.eye(18, dtype=torch.float64).reshape(18, 6, 3)
+    slope = force_field.energy_and_force(start + shifts)[0] - force_field.energy_and_force(start - shifts)[0]
+    _, force = force_field.energy_and_force(start)
+    assert float((force.flatten() + slope / (2 * step)).abs().max()) < TOLERANCE["finite difference"]
+
+
+def test_units_are_those_of_torchanis_own_calculator(methanol):
+    model = network().double()
+    atoms = Atoms(methanol.z.numpy(), methanol.pos[0].numpy(), calculator=model.network.ase())
+    energy, force = ForceField(model, methanol.z, 0.0, "ccsd(t)").energy_and_force(methanol.pos[0])
+    assert float(energy) * units.KCAL_PER_MOL_IN_EV == pytest.approx(atoms.get_potential_energy(), rel=1e-5)
+    np.testing.assert_allclose(force * units.KCAL_PER_MOL_IN_EV, atoms.get_forces(), rtol=1e-5, atol=1e-8)
+
+
+def test_a_force_field_of_it_reads_back_as_it_was_saved(methanol, tmp_path):
+    force_field = ForceField(network(2), methanol.z, -7e4, "ccsd(t)")
+    force_field.save(path := tmp_path / "ani.safetensors")
+    again = ForceField.load(path)
+    assert models.describe(again.model) == ("ani", {"members": 2})
+    for a, b in zip(
+        again.energy_and_force(methanol.pos[:2]), force_field.energy_and_force(methanol.pos[:2]), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_the_stages_of_the_paper_train_it(methanol):
+    split = tiny.methanol(budget=10, inaccurate_budget=10, valid=5, test=8)
+    recipe = replace(RECIPE, accurate=replace(TRAIN, steps=10, eval_every=5))
+    force_field = stages.standard(split.train, split.valid, recipe, progress=False)
+    errors = force_field.provenance["history"]["valid_force_mae"]
+    assert errors[-1] < errors[0]
+
+
+def test_elements_and_sizes_that_it_has_not_are_refused():
+    with pytest.raises(ValueError, match="members is 0"):
+        models.build("ani", members=0)
+    with pytest.raises(ValueError, match="atomic number 9"):
+        ForceField(network(), torch.tensor([9, 1]), 0.0, "pbe")
+
+
+# ANI-1ccx
+
+
+def test_zero_shot_is_the_published_network_up_to_a_constant(methanol, random_weights):
+    force_field = ani.zero_shot(methanol[:10])
+    assert force_field.level == "ani-1ccx" and force_field.model.config.members == 8
+    energy, force = force_field.energy_and_force(methanol.pos[10:14])
+    expected_energy, expected_force = training.predict(network(8), methanol.z, methanol.pos[10:14].float())
+    assert torch.equal(force, expected_force)
+    difference = energy - expected_energy
+    assert float(difference.std()) < 0.02  # the constant, in single precision
+    fitted, _ = force_field.energy_and_force(methanol.pos[:10])
+    assert float((fitted - methanol.energy[:10]).mean()) == pytest.approx(0, abs=0.01)
+    assert force_field.provenance["seconds"] == 0 and force_field.provenance["valid_force_mae"] > 0
+
+
+def test_without_network_and_file_the_error_says_what_to_do(methanol, no_network):
+    with pytest.raises(FileNotFoundError, match=r"OSError.*torchani.models.ANI1ccx\(\).*ASTEROID_ANI1CCX"):
+        ani.zero_shot(methanol[:5])
+    said = baselines.missing("ani-1ccx")
+    assert "needs the weights" in said and "\n" not in said and said == baselines.missing("ani-1ccx-tuned")
+    assert baselines.missing("ani") is None
+
+
+def test_a_file_that_is_not_there_damaged_or_of_another_network_is_named(methanol, tmp_path, monkeypatch):
+    path = tmp_path / "weights.pt"
+    monkeypatch.setenv(ani.WEIGHTS, str(path))
+    with pytest.raises(FileNotFoundError, match="weights.pt'.* no such file"):
+        ani.zero_shot(methanol[:5])
+    path.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="weights.pt holds no weights"):
+        ani.zero_shot(methanol[:5])
+    torch.save(network(2).network.state_dict(), path)
+    with pytest.raises(ValueError, match="do not fit ANI-1ccx"):
+        ani.zero_shot(methanol[:5])
+
+
+def test_runs_of_ani_1ccx_zero_shot_and_tuned(random_weights, tmp_path):
+    store = Store(tmp_path / "results")
+    first, second = (runs.run(spec, store, progress=False) for spec in (ZERO_SHOT, TUNED))
+    assert first.seconds == 0 and first.label_seconds == {"accurate": 0.0, "inaccurate": 0.0}
+    assert second.seconds > 0 and second.label_seconds["accurate"] > 0
+    assert list(second.histories) == ["ani-1ccx", "ani-1ccx-tuned"]
+    assert second.valid_force_mae < first.valid_force_mae  # random weights leave room
+    assert store.get(ZERO_SHOT) == first and store.get(TUNED) == second
+    assert runs.force_field(TUNED, store).model.config.members == 8
+
+
+# The recipe on our own labels
+
+
+def test_molecules_side_by_side_do_not_feel_each_other():
+    names = ("methanol", "ethanol", "formic_acid")
+    sets = [datasets.load(name, "gfn2")[:4] for name in names]
+    joined, model = ani.side_by_side(sets), network().double()
+    assert joined.molecule == "methanol+ethanol+formic_acid" and joined.z.shape == (20,)
+    energy, force = training.predict(model, joined.z, joined.pos)
+    alone = [training.predict(model, one.z, one.pos) for one in sets]
+    torch.testing.assert_close(energy, sum(part[0] for part in alone), rtol=0, atol=TOLERANCE["float64"])
+    torch.testing.assert_close(force, torch.cat([part[1] for part in alone], dim=1), rtol=0, atol=TOLERANCE["float64"])
+    torch.testing.assert_close(joined.force, torch.cat([one.force for one in sets], dim=1))
+    torch.testing.assert_close(joined.energy, sum(one.energy for one in sets))
+    assert float(joined.pos.abs().max()) < 20  # for the digits of single precision
+    _, single = training.predict(model.float(), joined.z, joined.pos.float())
+    assert float((single - force).abs().max()) < TOLERANCE["float32"] * float(force.abs().max()) + TOLERANCE["float32"]
+
+
+def test_sets_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="4 of methanol, 3 of ethanol"):
+        ani.side_by_side([datasets.load("methanol", "gfn2")[:4], datasets.load("ethanol", "gfn2")[:3]])
+
+
+def test_the_recipe_goes_from_cheap_labels_of_all_to_accurate_ones_of_one(monkeypatch, tmp_path):
+    calls, original = [], training.fit
+
+    def counted(model, train, valid, config, **options):
+        calls.append((train.molecule, train.level, len(train), valid.molecule, valid.level))
+        return original(model, train, valid, config, **options)
+
+    monkeypatch.setattr(training, "fit", counted)
+    store = Store(tmp_path)
+    record = runs.run(RUN, store, progress=False)
+    everyone = "methanol+ethanol+formic_acid"
+    assert calls == [
+        (everyone, "gfn2", 10, everyone, "ccsd(t)"),
+        (everyone, "ccsd(t)", 6, everyone, "ccsd(t)"),
+        ("methanol", "ccsd(t)", 6, "methanol", "ccsd(t)"),
+    ]
+    assert list(record.histories) == ["inaccurate", "inaccurate-tuned", "inaccurate-tuned-tuned"]
+    alone = replace(RUN, method="asteroid-unweighted")
+    # Labels of all molecules are paid for, those of ethanol and formic acid cost more than methanol's.
+    own = runs._cost([runs.split_of(alone).train])
+    assert record.label_seconds["accurate"] > 3 * own
+    assert len(runs.force_field(RUN, store).z) == 6
+
+
+def test_the_key_of_the_recipe_names_the_labels_of_the_other_molecules(monkeypatch):
+    key, others = RUN.key, runs._other_splits(RUN)
+    monkeypatch.setattr(runs, "_other_splits", lambda spec: others[:1])
+    runs._fingerprint.cache_clear()
+    assert RUN.key != key
+    monkeypatch.undo()
+    runs._fingerprint.cache_clear()
+    assert RUN.key == key
+
+
+def test_molecules_with_too_few_accurate_labels_are_left_out():
+    others = runs._other_splits(replace(RUN, budget=150, valid=50))  # ethanol has 172
+    assert [part.train.molecule for part in others] == ["formic_acid"]
+
+
+def test_another_model_or_no_inaccurate_labels_are_refused():
+    with pytest.raises(ValueError, match="model 'egnn'.*'ani'"):
+        ani.transfer(tiny.methanol(), [], tiny.RECIPE)
+    with pytest.raises(ValueError, match="no inaccurate labels"):
+        ani.transfer(tiny.methanol(inaccurate_budget=None), [], RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("spec", "same"),
+    [
+        (RUN, replace(RUN, recipe=replace(RECIPE, accurate=tiny.TRAIN, identification=tiny.TRAIN, gammas=(9.0,)))),
+        (ZERO_SHOT, replace(ZERO_SHOT, budget=9, inaccurate="pbe", recipe=Recipe())),
+        (TUNED, replace(TUNED, inaccurate="pbe", recipe=replace(tiny.RECIPE, fine_tuning=TRAIN))),
+    ],
+    ids=lambda spec: spec.method,
+)
+def test_what_a_method_does_not_use_is_no_part_of_its_key(spec, same):
+    assert same.key == spec.key and same.file_name == spec.file_name
