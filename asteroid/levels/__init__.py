@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,8 +65,9 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
 def version(code: str) -> str:
     """The version of a code that is installed, one of those in `table()`."""
     if code == "psi4":
-        said = subprocess.run(["psi4", "--version"], capture_output=True, text=True, check=True).stdout.split()
-        return said[-1]
+        with tempfile.TemporaryDirectory() as folder:  # it leaves a file where it runs
+            asked = subprocess.run(["psi4", "--version"], cwd=folder, capture_output=True, text=True, check=True)
+        return asked.stdout.split()[-1]
     return importlib.metadata.version(code)
 
 
