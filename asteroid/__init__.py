@@ -16,6 +16,7 @@ _ATTRIBUTES = {
     "sweep": "asteroid.sweeps",
 }
 _MODULES = (
+    "baselines",
     "book",
     "datasets",
     "dynamics",

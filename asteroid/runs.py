@@ -19,6 +19,7 @@ import torch
 from asteroid import datasets, losses, stages
 from asteroid.baselines import ani, delta, sgdml
 from asteroid.force_field import ForceField
+from asteroid.methods import METHODS, UNUSED
 from asteroid.stages import Recipe
 
 if TYPE_CHECKING:
@@ -27,61 +28,7 @@ if TYPE_CHECKING:
 # Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
 RECIPE_VERSION = 1
 
-METHODS = {
-    "standard": "accurate labels only",
-    "asteroid": "ASTEROID",
-    "asteroid-unweighted": "ASTEROID without bias-aware weights",
-    "asteroid-not-tuned": "ASTEROID without fine-tuning",
-    "inaccurate": "inaccurate labels only",
-    "score-matching": "score matching and fine-tuning",
-    "score-matching-not-tuned": "score matching, no labels",
-    "delta": "Δ-ML",
-    "sgdml": "sGDML",
-    "ani": "recipe of ANI-1ccx",
-    "ani-1ccx": "ANI-1ccx",
-    "ani-1ccx-tuned": "ANI-1ccx and fine-tuning",
-}
-
 AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField
-
-# What a method does not look at does not belong to the identity of its runs.
-_STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
-_SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature", "recipe.score_fine_tuning")
-_RECIPE = tuple(f"recipe.{setting.name}" for setting in fields(Recipe))
-_UNUSED = {
-    "standard": (
-        "inaccurate",
-        "inaccurate_budget",
-        *_STAGES_ONE_AND_TWO,
-        "recipe.fine_tuning",
-        *_SCORE_MATCHING,
-    ),
-    "asteroid": ("recipe.accurate", *_SCORE_MATCHING),
-    "asteroid-unweighted": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
-    "asteroid-not-tuned": ("recipe.accurate", "recipe.fine_tuning", *_SCORE_MATCHING),
-    "inaccurate": (
-        "budget",
-        "recipe.accurate",
-        "recipe.identification",
-        "recipe.gammas",
-        "recipe.fine_tuning",
-        *_SCORE_MATCHING,
-    ),
-    "score-matching": ("recipe.accurate", *_STAGES_ONE_AND_TWO, "recipe.fine_tuning"),
-    "score-matching-not-tuned": (
-        "budget",
-        "recipe.accurate",
-        *_STAGES_ONE_AND_TWO,
-        "recipe.fine_tuning",
-        "recipe.score_fine_tuning",
-    ),
-    # It has as many cheap labels as accurate ones, of the same frames.
-    "delta": ("inaccurate_budget", *_STAGES_ONE_AND_TWO, "recipe.fine_tuning", *_SCORE_MATCHING),
-    "sgdml": ("inaccurate", "inaccurate_budget", *_RECIPE),
-    "ani": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
-    "ani-1ccx": ("budget", "inaccurate", "inaccurate_budget", *_RECIPE),
-    "ani-1ccx-tuned": ("inaccurate", "inaccurate_budget", *(name for name in _RECIPE if name != "recipe.fine_tuning")),
-}
 
 
 @dataclass(frozen=True)
@@ -117,7 +64,7 @@ class RunSpec:
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}")
         # A number of labels that the method never sees must not decide which frames are drawn.
-        unused = {"budget", "inaccurate_budget"} & set(_UNUSED[self.method])
+        unused = {"budget", "inaccurate_budget"} & set(UNUSED[self.method])
         for name in unused:
             object.__setattr__(self, name, 0)
         # One test frame has no standard error.
@@ -137,7 +84,7 @@ class RunSpec:
     def key(self) -> str:
         """Hash of the settings that matter, the data and `RECIPE_VERSION`: the name of this run for ever."""
         content = asdict(self)
-        for name in _UNUSED[self.method]:
+        for name in UNUSED[self.method]:
             place, _, leaf = name.rpartition(".")
             (content[place] if place else content).pop(leaf)
         content["molecule"] = _stem(self.molecule)
@@ -149,7 +96,7 @@ class RunSpec:
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
-        model = "" if "recipe.model" in _UNUSED[self.method] else f"-{self.recipe.model}"
+        model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
         name = f"{_stem(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
 
