@@ -68,7 +68,9 @@ def zero_shot(valid: LabelledSet) -> ForceField:
         The force field, of the level "ani-1ccx" (CCSD(T)*/CBS).
 
     Raises:
-        ImportError, FileNotFoundError, ValueError: as `published_weights`, and for weights that do not fit.
+        ImportError: if TorchANI is not installed.
+        FileNotFoundError: if the weights are neither here nor can be fetched, see `published_weights`.
+        ValueError: for weights of another network.
     """
     weights = published_weights()
     model = ANI(ANIConfig(MEMBERS))
