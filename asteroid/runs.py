@@ -367,10 +367,10 @@ def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> 
 
 
 def _cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
-    """Seconds of all labels, by the mean of those that were timed; by the set's median where none was one by one."""
+    """Seconds of all labels, by the mean of those that were timed; by their record's median where none of them was."""
     total = 0.0
     for labelled in sets:
-        if labelled.seconds is not None:
+        if labelled.seconds is not None and not bool(labelled.seconds.isnan().all()):
             each = float(labelled.seconds.nanmean())
         else:
             each = labelled.provenance.get("seconds_median")

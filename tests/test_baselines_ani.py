@@ -227,6 +227,14 @@ def test_the_key_of_the_recipe_names_the_labels_of_the_other_molecules(monkeypat
     assert RUN.key == key
 
 
+def test_labels_of_which_none_was_timed_cost_their_records_median(methanol):
+    labelled = replace(methanol[:4], seconds=torch.full((4,), torch.nan, dtype=torch.float64))
+    assert runs._cost([labelled]) == pytest.approx(4 * methanol.provenance["seconds_median"])
+    mixed = replace(labelled, seconds=torch.tensor([2.0, torch.nan, 4.0, torch.nan], dtype=torch.float64))
+    assert runs._cost([labelled, mixed]) == pytest.approx(4 * methanol.provenance["seconds_median"] + 4 * 3.0)
+    assert runs._cost([replace(labelled, seconds=None, provenance={})]) is None and runs._cost([]) == 0
+
+
 def test_molecules_with_too_few_accurate_labels_are_left_out():
     others = runs._other_splits(replace(RUN, budget=150, valid=50))  # ethanol has 172
     assert [part.train.molecule for part in others] == ["formic_acid"]
