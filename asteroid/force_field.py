@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-import asteroid.ani  # noqa: F401  (makes the model known)
 from asteroid import models, training
 from asteroid.evaluator import Evaluator
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from asteroid import identity, losses, models, stages, training
-from asteroid.ani import ANI, ANIConfig, package
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField
+from asteroid.models.ani import ANI, ANIConfig, package
 from asteroid.stages import Recipe
 
 WEIGHTS = "ASTEROID_ANI1CCX"
@@ -129,7 +129,7 @@ def transfer(
         ValueError: if the recipe is of another model, a split lacks inaccurate labels, or the numbers of frames differ.
     """
     if recipe.model != "ani":
-        raise ValueError(f"the recipe is of the model {recipe.model!r}; this way trains 'ani', see asteroid.ani")
+        raise ValueError(f"the recipe is of the model {recipe.model!r}; this way trains 'ani', see asteroid.models.ani")
     splits = [split, *others]
     if any(part.inaccurate is None for part in splits):
         raise ValueError("a split has no inaccurate labels; give datasets.split a second set for every molecule")

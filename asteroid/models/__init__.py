@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from asteroid.models import gemnet, pyg
+from asteroid.models import ani, gemnet, pyg
 from asteroid.models.egnn import EGNN, EGNNConfig
 from asteroid.models.gemnet import GemNet, GemNetQConfig, GemNetTConfig
 
 MODELS = {"egnn": (EGNN, EGNNConfig), "gemnet-t": (GemNet, GemNetTConfig), "gemnet-q": (GemNet, GemNetQConfig)}
-_ALL = MODELS | pyg.MODELS
+_ALL = MODELS | pyg.MODELS | ani.MODELS
 
 # Sizes between which one chooses by name; those that a preset leaves out are the published ones.
 PRESETS = {
@@ -24,7 +24,7 @@ def build(name: str, preset: str | None = None, **config: Any) -> nn.Module:
     """A freshly initialised model; initialisation draws from torch's global generator.
 
     Args:
-        name: one of `MODELS` or of `pyg.MODELS`.
+        name: one of `MODELS`, of `pyg.MODELS` or of `ani.MODELS`.
         preset: one of the model's `PRESETS`, by which a laptop can train it; None is the published size.
         config: fields of the model's configuration that differ from that.
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from asteroid import models, units
+from asteroid import units
 
 
 @dataclass(frozen=True)
@@ -88,4 +88,4 @@ def package() -> Any:
     return torchani
 
 
-models._ALL["ani"] = (ANI, ANIConfig)
+MODELS = {"ani": (ANI, ANIConfig)}
