@@ -32,6 +32,10 @@ def rows() -> pd.DataFrame:
     table["reduction"] = 100 * GENERATOR.uniform(0, 0.4, len(table))
     table["level"] = np.where(table["series"] == "standard", "pbe", "gfn2")
     table["bias"] = GENERATOR.gamma(3.0, 1.0, len(table))
+    table["geometries"], table["against"] = table["budget"], table["level"].str.upper()
+    table["name"] = np.where(table["seed"] == 0, "EGNN", "GemNet-T")
+    table["functions"], table["seconds"], table["error"] = table["budget"], table["budget"] / 10.0, table["force_mae"]
+    table["setting"], table["value"], table["ratio"] = table["series"], table["force_mae"], table["budget"]
     return table
 
 
@@ -49,6 +53,13 @@ FIGURES = {
     "budgets": ((rows(),), {"[accurate labels]", "[kcal/mol/Å]"}),
     "reductions": ((rows(),), {"[accurate labels]", "[%]"}),
     "measured_cost": ((rows(),), {"[core minutes]", "[kcal/mol/Å]"}),
+    "by_training": ((rows(),), {"[kcal/mol/Å]"}),
+    "geometries": ((rows(),), {"geometries", "[kcal/mol/Å]"}),
+    "convergence": (([10, 100, 1000], GENERATOR.gamma(3.0, 1.0, (3, 5)), "relative error"), {"geometries", "error"}),
+    "ratios": ((rows(), "error [kcal/mol/Å]", ""), {"[kcal/mol/Å]"}),
+    "label_cost": ((rows(), {"pbe": 3.0}), {"basis functions", "seconds"}),
+    "cost_ratios": ((rows(), (20, 40)), {"cheap labels for the cost"}),
+    "error_against_cost": ((rows(),), set()),
 }
 
 
@@ -92,6 +103,12 @@ def test_a_panel_for_each_molecule_and_an_entry_for_each_series(name):
     assert [axes.get_title() for axes in figure.axes] == ["methanol", "formic acid"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["standard", "ASTEROID, 400 PBE"]
+
+
+def test_error_against_cost_names_its_axes_once_for_all_panels():
+    figure = draw("error_against_cost")
+    assert "[kcal/mol/Å]" in figure.get_supylabel() and "seconds" in figure.get_supxlabel()
+    assert [axes.get_title() for axes in figure.axes] == ["methanol", "formic acid"]
 
 
 def test_points_are_means_over_seeds():
