@@ -61,7 +61,8 @@ def test_frames_are_energies_of_their_level_about_the_centre_of_mass():
 def test_a_seed_repeats_its_frames_and_another_does_not(level, every):
     settings = {"frames": 7, "trajectories": 3, "every": every, "equilibration": every, **QUIET}
     first, again, other = (sampling.langevin("ase:H2O", level, seed=seed, **settings) for seed in (0, 0, 1))
-    assert np.array_equal(first.pos, again.pos)
+    # Several threads add in another order each time, and dynamics makes the last digits larger.
+    np.testing.assert_allclose(first.pos, again.pos, rtol=0, atol=1e-6)
     assert not np.isclose(first.pos, other.pos).all(axis=(1, 2)).any()
     starts = first.pos[np.unique(first.trajectory, return_index=True)[1]]
     assert len(np.unique(starts.round(6), axis=0)) == 3  # each trajectory is another
@@ -71,7 +72,7 @@ def test_other_processes_sample_the_same():
     settings = {"frames": 4, "trajectories": 2, "equilibration": 40, **QUIET}
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         there = sampling.langevin("CO", "mmff", executor=executor, **settings)
-    assert np.array_equal(there.pos, sampling.langevin("CO", "mmff", **settings).pos)
+    np.testing.assert_allclose(there.pos, sampling.langevin("CO", "mmff", **settings).pos, rtol=0, atol=1e-4)
 
 
 def test_a_wrong_temperature_is_warned_of():
