@@ -22,7 +22,7 @@ venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10
 book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 minutes with the committed records)
 	$(BIN)/jupyter-book build -W -n --keep-going book/
 
-test: $(INSTALLED) ## all tests (2 minutes, installation apart)
+test: $(INSTALLED) ## all tests (4 minutes, installation apart)
 	$(BIN)/python -m pytest -q
 
 results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 3 hours if deleted)
@@ -33,7 +33,7 @@ lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
 	$(BIN)/ruff format --check .
 	find notebooks -name '*.ipynb' -exec $(BIN)/nbstripout --verify --keep-id {} +
 
-bench: $(INSTALLED) ## time of one training step, eager and compiled (2 minutes)
+bench: $(INSTALLED) ## time of one training step, eager, traced and compiled (most of an hour, compiling)
 	$(BIN)/python benchmarks/training_step.py
 
 clean: ## remove what was built: pages, book, caches; keeps .venv and all records (at once)

@@ -1,13 +1,46 @@
-"""The border to ASE: a force field as an ASE calculator."""
+"""The border to ASE: a force field as an ASE calculator, and ASE's calculators in our units."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from ase.calculators.calculator import Calculator, all_changes
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from asteroid.evaluator import Evaluator
 from asteroid.force_field import ForceField
 from asteroid.units import KCAL_PER_MOL_IN_EV
+
+
+def frame_by_frame(
+    calculator: Calculator, numbers: np.ndarray, go_on: bool = False
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Energies and forces of many frames by any ASE calculator, in our units.
+
+    Args:
+        calculator: computes one frame after the other.
+        numbers: (atoms,) atomic numbers.
+        go_on: whether a frame at which the calculation fails gets NaN, rather than ending with the error.
+
+    Returns:
+        A function from positions (frames, atoms, 3), Å, to energies (frames,), kcal/mol, and forces (frames, atoms, 3),
+        kcal/mol/Å.
+    """
+    atoms = Atoms(numbers, np.zeros((len(numbers), 3)), calculator=calculator)
+
+    def compute(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        energy, force = np.empty(len(pos)), np.empty(pos.shape)
+        for k, frame in enumerate(pos):
+            atoms.positions = frame
+            try:
+                energy[k], force[k] = atoms.get_potential_energy(), atoms.get_forces()
+            except CalculationFailed:
+                if not go_on:
+                    raise
+                energy[k], force[k] = np.nan, np.nan
+        return energy / KCAL_PER_MOL_IN_EV, force / KCAL_PER_MOL_IN_EV
+
+    return compute
 
 
 class ForceFieldCalculator(Calculator):

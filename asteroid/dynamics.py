@@ -13,7 +13,8 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.units import fs
 
 from asteroid import machine
-from asteroid.units import BOLTZMANN, KCAL_PER_MOL_IN_EV, MASS, WAVENUMBER
+from asteroid.calculator import frame_by_frame
+from asteroid.units import BOLTZMANN, MASS, WAVENUMBER
 
 EnergyAndForce = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Positions (replicas, atoms, 3), Å, to energies (replicas,), kcal/mol, and forces (replicas, atoms, 3), per Å."""
@@ -167,16 +168,7 @@ def _warn_of_long_steps(timestep: float, wavenumber: float) -> None:
 def _batch(potential: Batched | Calculator, numbers: np.ndarray, calls: int) -> EnergyAndForce:
     if hasattr(potential, "evaluator"):
         return potential.evaluator(numbers, calls)
-    atoms = Atoms(numbers, np.zeros((len(numbers), 3)), calculator=potential)
-
-    def one_by_one(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        energy, force = np.empty(len(x)), np.empty(x.shape)
-        for place, positions in enumerate(x):
-            atoms.positions = positions
-            energy[place], force[place] = atoms.get_potential_energy(), atoms.get_forces()
-        return energy / KCAL_PER_MOL_IN_EV, force / KCAL_PER_MOL_IN_EV
-
-    return one_by_one
+    return frame_by_frame(potential, numbers)
 
 
 class _Guarded:

@@ -30,7 +30,7 @@ LAYERS = {
     "evaluator": {"forces", "models"},
     "force_field": {"evaluator", "forces", "models", "training", "units"},
     "calculator": {"evaluator", "force_field", "units"},
-    "dynamics": {"machine", "units"},
+    "dynamics": {"calculator", "machine", "units"},
     "stability": {"dynamics", "units"},
     "stages": {"checks", "datasets", "force_field", "identity", "losses", "models", "objectives", "training", "units"},
     "levels": {"checks", "datasets", "dynamics", "levels", "sources", "training", "units"},

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asteroid import levels, units
+from asteroid import levels
 from asteroid.datasets import LabelledSet
 from asteroid.force_field import ForceField
 
@@ -147,25 +147,9 @@ class DeltaForceField:
 
     def _cheap(self, numbers: np.ndarray, go_on: bool = False) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """From positions (frames, atoms, 3) to the cheap level's energies and forces, in our units."""
-        from ase import Atoms
-        from ase.calculators.calculator import CalculationFailed
+        from asteroid.calculator import frame_by_frame
 
-        atoms = Atoms(numbers, np.zeros((len(numbers), 3)))
-        atoms.calc = levels.calculator(self.cheap, **(self.settings or {}))
-
-        def compute(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            energy, force = np.empty(len(pos)), np.empty(pos.shape)
-            for k, frame in enumerate(pos):
-                atoms.positions = frame
-                try:
-                    energy[k], force[k] = atoms.get_potential_energy(), atoms.get_forces()
-                except CalculationFailed:
-                    if not go_on:
-                        raise
-                    energy[k], force[k] = np.nan, np.nan
-            return energy / units.KCAL_PER_MOL_IN_EV, force / units.KCAL_PER_MOL_IN_EV
-
-        return compute
+        return frame_by_frame(levels.calculator(self.cheap, **(self.settings or {})), numbers, go_on)
 
 
 def with_cheap_level(correction: ForceField, cheap: LabelledSet) -> DeltaForceField:

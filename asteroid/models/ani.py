@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from asteroid import units
+from asteroid.models.layers import check_sizes
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class ANIConfig:
     members: int = 1  # networks, over whose energies the mean is taken; ANI-1ccx has 8
 
     def __post_init__(self):
-        if self.members < 1:
-            raise ValueError(f"members is {self.members}; an ANI model needs 1 network or more")
+        check_sizes(self)
 
 
 class ANI(nn.Module):
