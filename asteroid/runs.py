@@ -8,11 +8,11 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +20,7 @@ from asteroid import datasets, losses, stages
 from asteroid.baselines import ani, delta, sgdml
 from asteroid.force_field import ForceField
 from asteroid.methods import METHODS, UNUSED
+from asteroid.records import Record, Store
 from asteroid.stages import Recipe
 
 if TYPE_CHECKING:
@@ -112,96 +113,6 @@ class RunSpec:
             return None
         recipe = replace(self.recipe, accurate=self.recipe.identification)
         return replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one run found; a few kilobytes of JSON.
-
-    Attributes:
-        spec: the run.
-        key: its key when it was made.
-        errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol; for Δ-ML also pair_distance, the mean distance of
-            its frames from those of their cheap labels, Å.
-        valid_force_mae: kcal/mol/Å.
-        gamma: γ chosen, in units of the median bias; None without weights.
-        bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None without weights.
-        histories: by stage, the columns of `training.History`.
-        label_seconds: measured cost of the training labels, {"accurate": s, "inaccurate": s}, those of other molecules
-            too where the method uses them; None where unmeasured.
-        seconds: training time of all stages.
-        threads: threads that it ran on.
-        date: ISO 8601, UTC.
-        versions: of what it was made with.
-    """
-
-    spec: RunSpec
-    key: str
-    errors: Mapping[str, float]
-    valid_force_mae: float
-    gamma: float | None
-    bias_quantiles: tuple[float, ...] | None
-    histories: Mapping[str, Any]
-    label_seconds: Mapping[str, float | None]
-    seconds: float
-    threads: int
-    date: str
-    versions: Mapping[str, str]
-
-
-class Store:
-    """A folder of records, with the force fields and checkpoints of runs in two folders inside it."""
-
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-
-    def get(self, spec: RunSpec) -> Record | None:
-        """The record of a run, or None if it was not made yet.
-
-        Raises:
-            ValueError: if the record's file is damaged.
-        """
-        path = self.folder / spec.file_name
-        if not path.exists():
-            return None
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if set(content) != {field.name for field in fields(Record)} or content["key"] != spec.key:
-                raise ValueError("it does not hold the fields of a run record")
-            quantiles = content["bias_quantiles"]
-            return Record(**{**content, "spec": spec, "bias_quantiles": quantiles and tuple(quantiles)})
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is damaged ({error}); delete it and the run is made again") from None
-
-    def put(self, record: Record) -> Path:
-        """Write a record; a kill or a full disk leaves no half of one."""
-        path = self.folder / record.spec.file_name
-        write_record(path, asdict(record))
-        return path
-
-    def force_field_path(self, spec: RunSpec) -> Path:
-        """Where the force field of a run lies, on the machine that made it."""
-        return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
-
-    def work(self, spec: RunSpec) -> Path:
-        """Folder of the checkpoints of a run under way."""
-        return self.folder / "work" / spec.key
-
-
-def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
-    """Write JSON, indented or in one line; a kill or a full disk leaves no half of a file.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    temporary = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"could not write the record: {error.strerror}", str(path)) from None
 
 
 def split_of(spec: RunSpec) -> datasets.Split:

@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ import ase
 import numpy as np
 import torch
 
-from asteroid import datasets, dynamics, levels, runs, stability
+from asteroid import datasets, dynamics, levels, records, runs, stability
 from asteroid.datasets import LabelledSet
 from asteroid.dynamics import Trajectory
-from asteroid.runs import RunSpec, Store
+from asteroid.records import Store
+from asteroid.runs import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -149,7 +150,7 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
         trajectories = dynamics.langevin(starts, potential, **settings)
     seconds = time.perf_counter() - started
     record = _record(spec, labels, trajectories, [str(warning.message) for warning in given], seconds)
-    runs.write_record(store.folder / spec.file_name, asdict(record), indent=None)  # long columns of numbers
+    records.write_record(store.folder / spec.file_name, asdict(record), indent=None)  # long columns of numbers
     return record
 
 
@@ -158,13 +159,7 @@ def recorded(spec: Simulation, store: Store) -> SimulationRecord | None:
     path = store.folder / spec.file_name
     if not path.exists():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if set(content) != {field.name for field in fields(SimulationRecord)} or content["key"] != spec.key:
-            raise ValueError("it does not hold the fields of a simulation's record")
-        return SimulationRecord(**{**content, "spec": spec})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and the simulation is made again") from None
+    return SimulationRecord(**{**records.read_record(path, SimulationRecord, spec.key), "spec": spec})
 
 
 def possible(spec: Simulation, store: Store) -> bool:
@@ -182,12 +177,12 @@ def reference_distances(labels: LabelledSet) -> np.ndarray:
     return stability.distance_distribution(labels.pos.numpy(), EDGES)
 
 
-def table(records: Mapping[str, SimulationRecord]) -> "pd.DataFrame":
+def table(found: Mapping[str, SimulationRecord]) -> "pd.DataFrame":
     """How many replicas were whole at the end, and the mean time to failure by both measures, a row per record."""
     import pandas as pd
 
     rows = {}
-    for name, record in records.items():
+    for name, record in found.items():
         replicas, lost = len(record.failed), sum(record.failed)
         rows[name] = {"whole at the end": f"{replicas - lost} of {replicas}"}
         measures = {"distance": (record.time, record.failed), "bonds": (record.bond_time, record.bond_failed)}

@@ -1,0 +1,116 @@
+"""Records: small files of JSON that say what a run found, and the folder that keeps them."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asteroid.runs import RunSpec
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run found; a few kilobytes of JSON.
+
+    Attributes:
+        spec: the run.
+        key: its key when it was made.
+        errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol; for Δ-ML also pair_distance, the mean distance of
+            its frames from those of their cheap labels, Å.
+        valid_force_mae: kcal/mol/Å.
+        gamma: γ chosen, in units of the median bias; None without weights.
+        bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None without weights.
+        histories: by stage, the columns of `training.History`.
+        label_seconds: measured cost of the training labels, {"accurate": s, "inaccurate": s}, those of other molecules
+            too where the method uses them; None where unmeasured.
+        seconds: training time of all stages.
+        threads: threads that it ran on.
+        date: ISO 8601, UTC.
+        versions: of what it was made with.
+    """
+
+    spec: "RunSpec"
+    key: str
+    errors: Mapping[str, float]
+    valid_force_mae: float
+    gamma: float | None
+    bias_quantiles: tuple[float, ...] | None
+    histories: Mapping[str, Any]
+    label_seconds: Mapping[str, float | None]
+    seconds: float
+    threads: int
+    date: str
+    versions: Mapping[str, str]
+
+
+class Store:
+    """A folder of records, with the force fields and checkpoints of runs in two folders inside it."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def get(self, spec: "RunSpec") -> Record | None:
+        """The record of a run, or None if it was not made yet.
+
+        Raises:
+            ValueError: if the record's file is damaged.
+        """
+        path = self.folder / spec.file_name
+        if not path.exists():
+            return None
+        content = read_record(path, Record, spec.key)
+        quantiles = content["bias_quantiles"]
+        return Record(**{**content, "spec": spec, "bias_quantiles": quantiles and tuple(quantiles)})
+
+    def put(self, record: Record) -> Path:
+        """Write a record; a kill or a full disk leaves no half of one."""
+        path = self.folder / record.spec.file_name
+        write_record(path, asdict(record))
+        return path
+
+    def force_field_path(self, spec: "RunSpec") -> Path:
+        """Where the force field of a run lies, on the machine that made it."""
+        return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
+
+    def work(self, spec: "RunSpec") -> Path:
+        """Folder of the checkpoints of a run under way."""
+        return self.folder / "work" / spec.key
+
+
+def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write JSON, indented or in one line; a kill or a full disk leaves no half of a file.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"could not write the record: {error.strerror}", str(path)) from None
+
+
+def read_record(path: Path, kind: type, key: str) -> dict[str, Any]:
+    """The fields of a record as JSON has them.
+
+    Args:
+        path: its file.
+        kind: data class of the record.
+        key: of what it should be the record.
+
+    Raises:
+        ValueError: if the file is damaged, or the record of something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if set(content) != {field.name for field in fields(kind)} or content["key"] != key:
+            raise ValueError(f"it does not hold the fields of a {kind.__name__} of this key")
+        return content
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and it is made again") from None
