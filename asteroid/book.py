@@ -18,10 +18,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
 DEFAULT_PROFILE = "laptop"
+
+_KEPT = "ASTEROID_PAGES"  # variable of the environment: the folder of the pages that are being made
+_kept: list[str] = []  # files that the notebook of this kernel has saved beside its page
 
 
 class NotebookError(RuntimeError):
@@ -59,7 +67,7 @@ class Page:
 
 
 def pages_of(folder: Path) -> dict[str, Page]:
-    """All pages by name: one for each notebook, then its variants.
+    """All pages by name in the order in which they are made: one for each notebook, then variants, then the claims.
 
     Args:
         folder: The repository's root.
@@ -76,6 +84,8 @@ def pages_of(folder: Path) -> dict[str, Page]:
             pages[name] = Page(**{**about, "notebook": notebooks[about["notebook"]]})
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{variants.name}, page {name!r}: {error}") from None
+    if "claims" in pages:  # last: they are judged by the records that the other pages make
+        pages["claims"] = pages.pop("claims")
     return pages
 
 
@@ -163,6 +173,38 @@ def begin(namespace: dict, *known: str):
     return profiles.load(namespace["profile"])
 
 
+def keep(name: str, shown: "Figure | pd.DataFrame"):
+    """Save what a page shows beside it, a figure as SVG or a table as CSV; :func:`stamp` links to it.
+
+    Files are written only while pages of the book are made, so that a notebook of one's own replaces none of them.
+
+    Args:
+        name: Name of the file without suffix, such as ``"fig3"``.
+        shown: The figure or the table.
+
+    Returns:
+        ``shown``, so that the last line of a cell can be a call of this.
+
+    Raises:
+        TypeError: If it is neither a figure nor a table.
+    """
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    if not isinstance(shown, Figure | DataFrame):
+        raise TypeError(f"{name}: expected a matplotlib figure or a pandas table, got {type(shown).__name__}")
+    kind, suffix = ("figures", "svg") if isinstance(shown, Figure) else ("tables", "csv")
+    if folder := os.environ.get(_KEPT):
+        path = Path(folder, kind, f"{name}.{suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == "svg":
+            shown.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+        else:
+            shown.to_csv(path)
+        _kept.append(path.relative_to(folder).as_posix())
+    return shown
+
+
 def banner(profile: str):
     """A box that warns of the smoke profile's numbers, as IPython HTML; None for every other profile.
 
@@ -204,6 +246,8 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
         parts.append(f"this page {time.time() - started:.0f} s")
     parts.append(f"Python {platform.python_version()}, PyTorch {version('torch')}, asteroid {version('asteroid')}")
     parts.append(f"again with `make book PROFILE={profile}`")
+    if _kept:
+        parts.append("files: " + ", ".join(f"[{Path(file).name}]({file})" for file in _kept))
     return Markdown("*Made with:* " + " · ".join(parts))
 
 
@@ -244,7 +288,7 @@ def _execute(page: Page, profile: str, folder: Path) -> dict:
     from papermill.exceptions import PapermillExecutionError
 
     try:
-        with _this_interpreter():
+        with _this_interpreter(folder / "book/pages"):
             # A notebook in and out, not paths: papermill formats paths, which braces in a folder's name break.
             executed = papermill.execute_notebook(
                 nbformat.read(page.notebook, as_version=4),
@@ -276,8 +320,8 @@ def _execute(page: Page, profile: str, folder: Path) -> dict:
 
 
 @contextlib.contextmanager
-def _this_interpreter() -> Iterator[None]:
-    """Make the kernel ``python3`` be the running interpreter, without the user's start-up files.
+def _this_interpreter(pages: Path) -> Iterator[None]:
+    """Make the kernel ``python3`` be the running interpreter, without the user's start-up files, for pages in a folder.
 
     A fresh environment may have no kernel registered, and one that the user registered under this name goes before an
     environment's own; a folder on ``JUPYTER_PATH`` goes before both.
@@ -290,10 +334,11 @@ def _this_interpreter() -> Iterator[None]:
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
         about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
         spec.write_text(json.dumps(about))
-        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET")}
+        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET", _KEPT)}
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before["JUPYTER_PATH"]]))
         os.environ["IPYTHONDIR"] = scratch
         os.environ["ASTEROID_QUIET"] = "1"  # a page has no use for progress bars
+        os.environ[_KEPT] = str(pages)
         try:
             yield
         finally:

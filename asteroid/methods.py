@@ -14,10 +14,14 @@ METHODS = {
     "score-matching-not-tuned": "score matching, no labels",
     "delta": "Δ-ML",
     "sgdml": "sGDML",
+    "fidelity": "one model, fidelity embedding",
+    "two-heads": "one model, two heads",
     "ani": "recipe of ANI-1ccx",
     "ani-1ccx": "ANI-1ccx",
     "ani-1ccx-tuned": "ANI-1ccx and fine-tuning",
 }
+
+MODEL_NAMES = {"egnn": "EGNN", "gemnet-t": "GemNet-T", "gemnet-q": "GemNet-Q", "ani": "ANI"}
 
 _STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
 _SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature", "recipe.score_fine_tuning")
@@ -53,6 +57,7 @@ UNUSED = {
     # It has as many cheap labels as accurate ones, of the same frames.
     "delta": ("inaccurate_budget", *_STAGES_ONE_AND_TWO, "recipe.fine_tuning", *_SCORE_MATCHING),
     "sgdml": ("inaccurate", "inaccurate_budget", *_RECIPE),
+    **dict.fromkeys(("fidelity", "two-heads"), (*_STAGES_ONE_AND_TWO, "recipe.fine_tuning", *_SCORE_MATCHING)),
     "ani": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
     "ani-1ccx": ("budget", "inaccurate", "inaccurate_budget", *_RECIPE),
     "ani-1ccx-tuned": ("inaccurate", "inaccurate_budget", *(name for name in _RECIPE if name != "recipe.fine_tuning")),

@@ -1,5 +1,6 @@
 """One function per figure; each returns the matplotlib figure and changes no global state for good."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
 from asteroid import planner
 
@@ -200,6 +201,58 @@ def reductions(table: pd.DataFrame) -> Figure:
     axes.axhline(0, color="0.4", lw=1)
     axes.set(xlabel="budget [accurate labels]", ylabel="error reduction [%]")
     axes.legend(title="cheap labels")
+    return figure
+
+
+@_styled
+def sensitivity(table: pd.DataFrame, standard: pd.DataFrame, xlabel: str) -> Figure:
+    """Fig. 7: test error by the value of a setting, beside that of standard training, a panel per molecule.
+
+    Args:
+        table: rows from `runs.table` with a column `setting`, positive; infinity is drawn at the right end.
+        standard: rows of standard training; a line at the mean over seeds and a band of their standard deviation.
+        xlabel: the setting, with its unit.
+    """
+    molecules, values = list(dict.fromkeys(table["molecule"])), sorted(table["setting"].unique())
+    finite = [value for value in values if np.isfinite(value)]
+    places = {value: value if np.isfinite(value) else 2 * finite[-1] for value in values}
+    width = max(3.4 * len(molecules), 5.0)
+    figure, panels = plt.subplots(1, len(molecules), figsize=(width, 3.7), squeeze=False)
+    for axes, molecule in zip(panels[0], molecules):
+        reference = standard.loc[standard["molecule"] == molecule, "force_mae"]
+        mean, spread = reference.mean(), reference.std()
+        axes.axhline(mean, color="0.35", lw=1.2, label="standard training")
+        axes.axhspan(mean - spread, mean + spread, color="0.5", alpha=0.2, lw=0)
+        rows = table[table["molecule"] == molecule]
+        rows = rows.assign(setting=rows["setting"].map(places))
+        _mean_and_spread(axes, rows, "setting", color=COLORS[0], marker="o", ls="-", label="ASTEROID")
+        axes.set(xscale="log", xlabel=xlabel, title=molecule.replace("_", " "), ylim=(0, None))
+        axes.xaxis.set_major_locator(FixedLocator(list(places.values())))
+        names = [f"{value:g}" if np.isfinite(value) else "∞" for value in values]
+        axes.xaxis.set_major_formatter(FixedFormatter(names))
+        axes.xaxis.set_minor_locator(FixedLocator([]))
+    panels[0][0].set_ylabel(FORCE_ERROR)
+    panels[0][0].legend(loc="lower left")
+    return figure
+
+
+@_styled
+def claimed_reductions(table: pd.DataFrame) -> Figure:
+    """Reductions of the error that the paper claims beside those found, with 95 % intervals.
+
+    Args:
+        table: rows from `claims.judged` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%), `verdict`.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 1 + 0.5 * len(table)))
+    places, mean = np.arange(len(table)), table["mean"].to_numpy()
+    reach = np.stack([mean - table["low"], table["high"] - mean])
+    axes.errorbar(mean, places, xerr=reach, fmt="o", color=COLORS[0], capsize=3, label="here, 95 % interval")
+    axes.plot(table["claimed"], places, "D", color=COLORS[3], ls="none", label="the paper")
+    axes.axvline(0, color="0.4", lw=1)
+    axes.set_yticks(places, [textwrap.fill(f"{row.where}, {row.claim}", 34) for row in table.itertuples()])
+    axes.invert_yaxis()
+    axes.set_xlabel("error lower than without by [%]")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -201,6 +202,25 @@ def test_stamp_counts_runs_seeds_and_seconds():
     assert "3 runs over 2 seeds, of 2026-03-01 to 2026-03-02, 1,800 s in all" in text
     assert "make book PROFILE=laptop" in text
     assert "run" not in book.stamp("laptop").data
+
+
+def test_what_a_page_shows_is_saved_beside_it_and_linked(tree):
+    draw = "book.keep('fig1', plt.figure())\nbook.keep('table1', pd.DataFrame({'error': [0.5]}, index=['egnn']))"
+    cells = ["import matplotlib.pyplot as plt, pandas as pd\nfrom asteroid import book", draw, "book.stamp(profile)"]
+    nbformat.write(notebook('profile = "laptop"', *cells), tree / "notebooks/tiny.ipynb")
+    (page,) = book.make_pages("smoke", folder=tree)
+    assert (page.parent / "figures/fig1.svg").read_text().startswith("<?xml")
+    assert (page.parent / "tables/table1.csv").read_text() == ",error\negnn,0.5\n"
+    stamp = nbformat.read(page, as_version=4).cells[-1].outputs[0].data["text/markdown"]
+    assert "[fig1.svg](figures/fig1.svg), [table1.csv](tables/table1.csv)" in stamp
+
+
+def test_a_notebook_of_one_s_own_saves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"error": [0.5]})
+    assert book.keep("table1", table) is table and list(tmp_path.iterdir()) == []
+    with pytest.raises(TypeError, match="fig1: expected a matplotlib figure or a pandas table, got list"):
+        book.keep("fig1", [])
 
 
 def test_banner_is_for_the_smoke_profile_alone():

@@ -43,7 +43,13 @@ LAYERS = {
     "records": set(),
     "simulations": {"datasets", "dynamics", "levels", "records", "runs", "stability"},
     "profiles": {"runs", "stages", "training"},
-    "sweeps": {"book", "profiles", "runs", "training"},
+    "workload": {"methods", "models", "runs", "training"},
+    "sweeps": {"book", "profiles", "runs", "training", "workload"},
+    "comparison": {"planner", "profiles", "records", "runs"},
+    "claims": {
+        *("comparison", "datasets", "methods", "planner", "profiles", "records", "runs", "simulations", "stability"),
+        "sweeps",
+    },
     "plots": {"planner"},
     "plots_dynamics": {"plots"},
 }

@@ -42,6 +42,23 @@ def rows() -> pd.DataFrame:
 HISTORY = {"step": [100, 200, 300], "valid_force_mae": [9.0, 5.0, 4.0]}
 BIAS = GENERATOR.gamma(3.0, 2.0, 200)
 # Arguments, and the unit or count that each labelled axis has to name.
+
+
+def settings() -> pd.DataFrame:
+    """Rows with a setting that may be infinite."""
+    return pd.concat(rows().assign(setting=setting) for setting in (0.5, 1.0, np.inf))
+
+
+CLAIMED = pd.DataFrame(
+    {
+        "where": ["Fig 3", "Table 2"],
+        "claim": ["GemNet: lower error", "EGNN: score matching"],
+        "mean": [48.0, -3.0],
+        "low": [43.0, -9.0],
+        "high": [50.0, 2.0],
+        "claimed": [39.4, 4.0],
+    }
+)
 FIGURES = {
     "learning_curves": (({"stage 1": HISTORY, "stage 2": HISTORY},), {"step", "[kcal/mol/Å]"}),
     "bias_histogram": ((BIAS, np.exp(-BIAS), "pbe"), {"PBE", "[kcal/mol/Å]", "frames", "weight"}),
@@ -54,6 +71,8 @@ FIGURES = {
     "reductions": ((rows(),), {"[accurate labels]", "[%]"}),
     "measured_cost": ((rows(),), {"[core minutes]", "[kcal/mol/Å]"}),
     "by_training": ((rows(),), {"[kcal/mol/Å]"}),
+    "sensitivity": ((settings(), rows(), "γ [median bias]"), {"γ [median bias]", "[kcal/mol/Å]"}),
+    "claimed_reductions": ((CLAIMED,), {"[%]"}),
     "geometries": ((rows(),), {"geometries", "[kcal/mol/Å]"}),
     "convergence": (([10, 100, 1000], GENERATOR.gamma(3.0, 1.0, (3, 5)), "relative error"), {"geometries", "error"}),
     "ratios": ((rows(), "error [kcal/mol/Å]", ""), {"[kcal/mol/Å]"}),
@@ -118,6 +137,23 @@ def test_points_are_means_over_seeds():
     line = axes.containers[0].lines[0]
     assert line.get_xdata().tolist() == [50, 90, 130]
     assert line.get_ydata() == pytest.approx(expected.mean().to_numpy())
+
+
+def test_an_infinite_setting_stands_at_the_right_end():
+    axes = draw("sensitivity").axes[0]
+    axes.figure.canvas.draw()
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.5", "1", "∞"]
+    assert all(np.isfinite(axes.get_xticks()))
+
+
+def test_a_claim_lies_beside_what_was_found():
+    axes = draw("claimed_reductions").axes[0]
+    claimed = axes.lines[-2] if axes.lines[-1].get_xdata()[0] == 0 else axes.lines[-1]
+    assert list(claimed.get_xdata()) == [39.4, 4.0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == [
+        "Fig 3, GemNet: lower error",
+        "Table 2, EGNN: score matching",
+    ]
 
 
 def test_the_power_law_states_its_exponent():

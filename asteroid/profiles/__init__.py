@@ -4,13 +4,15 @@
 shows; `paper` is the published protocol and needs a GPU.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from asteroid.methods import METHODS
 from asteroid.runs import RunSpec
 from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
@@ -34,9 +36,12 @@ class Profile:
         cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
         sampled: level that drove the simulation whose geometries score matching learns from.
         geometries: numbers of them.
+        empirical: the `level` whose labels count as free, and how many `labels` of it there are (Table 1).
+        gammas: values of γ, in units of the median bias, whose effect is shown (Fig 7a).
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
+        ani: settings of the recipe of ANI-1ccx, which has a model of its own.
         quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, recipes.
         dynamics: of the simulations: steps and replicas of the long ones (Fig 6a), step_sizes, length (fs) and number
             (runs) of the short ones (Fig 6b).
@@ -52,10 +57,13 @@ class Profile:
     cheap_alone: Mapping[str, tuple[int, ...]]
     sampled: str
     geometries: tuple[int, ...]
+    empirical: Mapping[str, Any]
+    gammas: tuple[float, ...]
     seeds: tuple[int, ...]
     valid: int
     test: int
     recipes: Mapping[str, Recipe]
+    ani: Recipe
     quickstart: Mapping[str, Any]
     dynamics: Mapping[str, Any]
 
@@ -75,9 +83,10 @@ class Profile:
 
         Args:
             method: one of `runs.METHODS`.
-            model: name of the architecture.
+            model: name of the architecture; of the method "ani" it is always "ani".
             molecules: by default the profile's.
         """
+        recipe = self.ani if method == "ani" else self.recipe(model)
         if method in ("standard", "sgdml", "ani-1ccx-tuned"):
             sizes = [(budget, self.inaccurate, 0) for budget in self.budgets]
         elif method == "ani-1ccx":
@@ -91,11 +100,9 @@ class Profile:
         elif method == "score-matching":
             sizes = [(budget, self.sampled, max(self.geometries)) for budget in self.budgets]
         else:
-            sizes = [
-                (budget - self.given_up, self.inaccurate, labels)
-                for labels in self.inaccurate_budgets
-                for budget in self.budgets
-            ]
+            # Those that ASTEROID is compared with get the cheap labels with which it does best.
+            amounts = self.inaccurate_budgets if method.startswith("asteroid") else [max(self.inaccurate_budgets)]
+            sizes = [(budget - self.given_up, self.inaccurate, labels) for labels in amounts for budget in self.budgets]
         return [
             RunSpec(
                 molecule=molecule,
@@ -107,12 +114,61 @@ class Profile:
                 valid=self.valid,
                 test=self.test,
                 seed=seed,
-                recipe=self.recipe(model),
+                recipe=recipe,
             )
             for molecule in molecules or self.molecules
             for budget, level, labels in sizes
             for seed in self.seeds
         ]
+
+    def low_resource(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+        """Those of `specs` with the fewest accurate labels and the most inaccurate ones."""
+        specs = self.specs(method, model, molecules)
+        fewest, most = min(spec.budget for spec in specs), max(spec.inaccurate_budget for spec in specs)
+        return [spec for spec in specs if (spec.budget, spec.inaccurate_budget) == (fewest, most)]
+
+    def empirical_specs(self, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+        """ASTEROID with labels of an empirical force field, for which no accurate label is given up (section 5.3)."""
+        level, labels = self.empirical["level"], self.empirical["labels"]
+        standard = self.specs("standard", model, molecules)
+        return [replace(spec, method="asteroid", inaccurate=level, inaccurate_budget=labels) for spec in standard]
+
+    def gamma_specs(self, model: str, gamma: float, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+        """ASTEROID with one γ and the fewest accurate labels; infinity is training without weights (Fig 7a)."""
+        if gamma == math.inf:
+            return self.low_resource("asteroid-unweighted", model, molecules)
+        specs = self.low_resource("asteroid", model, molecules)
+        return [replace(spec, recipe=replace(spec.recipe, gammas=(gamma,))) for spec in specs]
+
+    def compared(self, model: str, molecules: tuple[str, ...] | None = None) -> dict[str, list[RunSpec]]:
+        """The runs of Table 4, and of two ways that it lacks, by name.
+
+        At all budgets, with the most inaccurate labels; ANI's recipe and Δ-ML on labels that cost next to nothing, for
+        which no accurate label is given up, at the smallest budget only.
+
+        Args:
+            model: architecture of the ways that have none of their own.
+            molecules: by default the profile's.
+        """
+        of = {method: self.specs(method, model, molecules) for method in METHODS}
+        most = max(self.inaccurate_budgets)
+        ways = {
+            "ANI-1ccx": of["ani-1ccx"],
+            "ANI-1ccx, fine-tuned": of["ani-1ccx-tuned"],
+            "ANI's recipe": self.low_resource("ani", model, molecules),
+            f"Δ-ML on {self.inaccurate.upper()}": of["delta"],
+            "sGDML": of["sgdml"],
+            "fidelity embedding": of["fidelity"],
+            "two heads": of["two-heads"],
+            "standard": of["standard"],
+            "ASTEROID": [spec for spec in of["asteroid"] if spec.inaccurate_budget == most],
+        }
+        if self.sampled == self.inaccurate:
+            return ways
+        free = self.low_resource("standard", model, molecules)
+        return ways | {
+            f"Δ-ML on {self.sampled.upper()}": [replace(spec, method="delta", inaccurate=self.sampled) for spec in free]
+        }
 
 
 def names() -> list[str]:
@@ -136,6 +192,7 @@ def load(name: str) -> Profile:
     try:
         for part in (content, content["quickstart"]):
             part["recipes"] = {model: _recipe(model, settings) for model, settings in part["recipes"].items()}
+        content["ani"] = _recipe("ani", content["ani"])
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"profile {name!r}, recipes: {error}") from None
     return Profile(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})

@@ -1,0 +1,60 @@
+"""How much lower an error is than another's: runs paired by molecule, budget and seed, with intervals."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asteroid import planner, runs
+from asteroid.profiles import Profile
+from asteroid.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAIRED = ("molecule", "model", "total_budget", "seed")
+
+
+def table(profile: Profile, records: Iterable[Record]) -> "pd.DataFrame":
+    """`runs.table` with a column `total_budget`: accurate labels that cost as much, by the paper's ratios.
+
+    Args:
+        profile: says how many accurate labels were given up for the cheap ones; an empirical force field's are free.
+        records: of the runs.
+    """
+    rows = runs.table(records)
+    paid = rows["method"].str.startswith("asteroid") & (rows["inaccurate"] == profile.inaccurate)
+    rows["total_budget"] = rows["budget"] + np.where(paid, profile.given_up, 0)
+    return rows
+
+
+def reduction(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence[str] = PAIRED) -> np.ndarray:
+    """By how many percent the error of each run is lower than that of its partner.
+
+    Args:
+        rows: from `table`.
+        reference: from `table`; one row for each combination of `pair_by`.
+        pair_by: columns in which partners agree.
+
+    Returns:
+        (rows,), %; negative where the partner is better.
+
+    Raises:
+        ValueError: if a row has no partner, or several.
+    """
+    partners = reference.set_index(list(pair_by))["force_mae"]
+    pairs = rows.set_index(list(pair_by)).index
+    if not partners.index.is_unique or not pairs.isin(partners.index).all():
+        raise ValueError(f"every run needs one partner with the same {', '.join(pair_by)}; some have none or several")
+    return 100 * (1 - rows["force_mae"].to_numpy() / partners.reindex(pairs).to_numpy())
+
+
+def percent(values: np.ndarray) -> str:
+    """Mean of percentages with the 95 % bootstrap interval, in words: "39 % (95 % interval 33 to 44)"."""
+    mean, low, high = planner.bootstrap_mean(values)
+    return f"{mean:.0f} % (95 % interval {low:.0f} to {high:.0f})"
+
+
+def mean_and_spread(values: "pd.Series") -> str:
+    """Mean ± standard deviation over seeds."""
+    return f"{values.mean():.3f} ± {values.std():.3f}"

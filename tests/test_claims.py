@@ -1,0 +1,148 @@
+"""Verdicts on the paper's claims, in worlds where it is known whether they hold."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asteroid import book, claims, comparison, profiles
+
+PROFILE = dataclasses.replace(profiles.load("laptop"), molecules=("methanol",))
+
+
+class World:
+    """Evidence from a formula for the error of a run in place of trainings."""
+
+    profile = PROFILE
+
+    def __init__(self, error):
+        self.error = error
+
+    def table(self, specs):
+        rows = [
+            {
+                **{name: getattr(spec, name) for name in ("molecule", "method", "inaccurate", "seed", "budget")},
+                "inaccurate_budget": spec.inaccurate_budget,
+                "model": spec.recipe.model,
+                "total_budget": spec.budget + (PROFILE.given_up if paid(spec) else 0),
+                "force_mae": self.error(spec) * (1 + 0.01 * spec.seed),
+            }
+            for spec in specs
+        ]
+        return pd.DataFrame(rows)
+
+
+def paid(spec) -> bool:
+    return spec.method.startswith("asteroid") and spec.inaccurate == PROFILE.inaccurate
+
+
+def gaining(percent: float):
+    """Everything but standard training is better by so much at equal cost."""
+
+    def error(spec):
+        budget = spec.budget + (PROFILE.given_up if paid(spec) else 0)
+        return 10 * budget**-0.5 * (1.0 if spec.method == "standard" else 1 - percent / 100)
+
+    return World(error)
+
+
+def judge(where: str, text: str, world: World) -> claims.Finding:
+    (claim,) = [claim for claim in claims.CLAIMS if claim.where == where and text in claim.text]
+    return claim.judge(world)
+
+
+def verdict(where: str, text: str, world: World) -> str:
+    return judge(where, text, world).verdict
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(45, "reproduced"), (39.5, "reproduced"), (20, "partly"), (-5, "not reproduced")]
+)
+def test_a_number_is_judged_by_its_interval(percent, expected):
+    assert verdict("Fig 3", "lower error", gaining(percent)) == expected
+
+
+def test_labels_saved_follow_from_the_power_law():
+    """With error ~ labels^(-1/2), half the error is worth four times the labels."""
+    found = judge("Fig 3", "efficiency", gaining(50))
+    assert found.ours.startswith("4.0 times") and found.verdict == "reproduced"
+    assert verdict("Fig 4", "efficiency", gaining(20)) == "partly"  # 1.6 times, not 3
+    assert verdict("Fig 4", "efficiency", gaining(-10)) == "not reproduced"
+    flat = World(lambda spec: 1.0 + 0.1 * ((7 * spec.budget + spec.seed) % 3))
+    assert "does not improve" in judge("Fig 3", "efficiency", flat).ours
+
+
+def test_an_order_may_hold_in_part():
+    def error(spec):
+        if spec.recipe.model == "egnn":
+            return {"pbe": 1.0, "mmff": 3.0}.get(spec.inaccurate, 2.0)
+        return {"pbe": 1.0, "mmff": 3.0}.get(spec.inaccurate, 4.0)
+
+    assert verdict("Fig 5", "between", World(error)) == "partly"
+    assert verdict("Fig 5", "between", World(lambda s: {"pbe": 1, "mmff": 3}.get(s.inaccurate, 2))) == "reproduced"
+    assert verdict("Fig 5", "between", World(lambda s: {"pbe": 1, "mmff": 3}.get(s.inaccurate, 4))) == "not reproduced"
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(1.0, "reproduced"), (-1.0, "not reproduced")])
+def test_more_cheap_labels_help_or_do_not(slope, expected):
+    def error(spec):
+        return 5.0 if spec.method == "standard" else 3.9 * (spec.inaccurate_budget / 200) ** (-0.1 * slope)
+
+    assert verdict("Fig 7b", "most cheap labels", World(error)) == expected
+    assert verdict("Fig 7b", "small ratio", World(error)) == "reproduced"
+
+
+def test_every_part_helps_only_if_each_does():
+    def error(spec):
+        return {"asteroid": 1.0, "asteroid-unweighted": 1.1, "asteroid-not-tuned": 3.0}[spec.method]
+
+    assert verdict("Table 3", "every part", World(error)) == "reproduced"
+    assert verdict("Table 3", "bias-aware", World(error)) == "reproduced"
+    without = World(lambda spec: 1.0 if spec.method != "asteroid-not-tuned" else 3.0)
+    assert verdict("Table 3", "every part", without) == "partly"
+    assert verdict("Table 3", "bias-aware", without) == "not reproduced"
+
+
+def test_gains_at_some_budgets_are_part_of_a_claim_of_all():
+    def error(spec):
+        return 1.0 if spec.method == "standard" else 0.5 if spec.budget < 100 else 1.5
+
+    assert verdict("A.3", "all budgets", World(error)) == "partly"
+    assert verdict("Table 1", "GemNet", World(error)) == "reproduced"
+
+
+def test_cheap_labels_alone():
+    poor = World(lambda spec: 3.0 if spec.method == "inaccurate" else 1.0)
+    assert verdict("Fig 1b", "poor", poor) == "reproduced"
+    assert verdict("Fig 1b", "poor", World(lambda spec: 1.0 if spec.method == "standard" else 0.9)) == "not reproduced"
+
+
+def test_a_curve_is_no_power_law():
+    assert verdict("Fig 1a", "power law", gaining(0)) == "reproduced"
+    bent = World(lambda spec: 1.0 + (spec.budget == 90))
+    assert verdict("Fig 1a", "power law", bent) == "not reproduced"
+
+
+def test_measured_cost_of_methanol_cannot_decide():
+    found = judge("5.1", "DFT", gaining(0))
+    assert found.verdict == "needs MD17" and re.search(r"methanol \d\.\d", found.ours)
+
+
+def test_every_claim_has_a_page():
+    pages = book.pages_of(book.root())
+    assert list(pages)[-1] == "claims"
+    assert {claim.page for claim in claims.CLAIMS} <= set(pages)
+
+
+def test_the_paper_s_budgets_count_what_was_given_up(monkeypatch):
+    table = pd.DataFrame(
+        {
+            "method": ["standard", "asteroid", "asteroid", "score-matching"],
+            "inaccurate": ["pbe", "pbe", "mmff", "gfn2"],
+            "budget": [50, 40, 50, 50],
+        }
+    )
+    monkeypatch.setattr(comparison.runs, "table", lambda records: table)
+    assert np.array_equal(comparison.table(PROFILE, [])["total_budget"], [50, 50, 50, 50])
