@@ -11,10 +11,10 @@ BIN = .venv/bin
 INSTALLED = .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv book test results lint bench clean
+.PHONY: help venv book test results paper-plan lint bench clean
 
 help: ## this list (at once)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 	@echo 'PROFILE=smoke|laptop|paper says how much "book" and "results" compute; laptop is the default.'
 
 venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10 minutes, once)
@@ -27,6 +27,9 @@ test: $(INSTALLED) ## all tests (4 minutes, installation apart)
 
 results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 3 hours if deleted)
 	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)
+
+paper-plan: $(INSTALLED) ## the runs of the paper profile and the hours they would take; makes none (seconds)
+	$(BIN)/python -m asteroid.sweeps --profile paper --plan
 
 lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
 	$(BIN)/ruff check .
@@ -45,5 +48,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo 'asteroid needs Python 3.11 or newer, and "$(PYTHON)" is' \
 	       "$$($(PYTHON) --version 2>&1 || true). Try: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[baselines,dev,labels]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[baselines,cluster,dev,labels]'
 	@touch $@

@@ -29,6 +29,7 @@ _MODULES = (
     "plots_dynamics",
     "profiles",
     "runs",
+    "several",
     "simulations",
     "stability",
     "stages",

@@ -173,6 +173,20 @@ def begin(namespace: dict, *known: str):
     return profiles.load(namespace["profile"])
 
 
+@contextlib.contextmanager
+def in_one_line() -> Iterator[None]:
+    """Show what is wrong with a user's input in one line, without the way through the library that a traceback is.
+
+    Meant for the cells that look at parameters: the notebook stops there, as at any other error.
+    """
+    try:
+        yield
+    except (ValueError, ImportError, OSError, RuntimeError) as error:
+        line = f"{type(error).__name__}: {error}"
+        error._render_traceback_ = lambda: [line]  # which IPython asks for
+        raise
+
+
 def keep(name: str, shown: "Figure | pd.DataFrame"):
     """Save what a page shows beside it, a figure as SVG or a table as CSV; :func:`stamp` links to it.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asteroid import planner, runs
+from asteroid.methods import TRADING
 from asteroid.profiles import Profile
 from asteroid.records import Record
 
@@ -23,7 +24,7 @@ def table(profile: Profile, records: Iterable[Record]) -> "pd.DataFrame":
         records: of the runs.
     """
     rows = runs.table(records)
-    paid = rows["method"].str.startswith("asteroid") & (rows["inaccurate"] == profile.inaccurate)
+    paid = rows["method"].isin(TRADING) & (rows["inaccurate"] == profile.inaccurate)
     rows["total_budget"] = rows["budget"] + np.where(paid, profile.given_up, 0)
     return rows
 

@@ -71,7 +71,9 @@ class LabelledSet:
         rows = torch.from_numpy(np.atleast_1d(np.arange(len(self))[_numpy_index(index)]))
         seconds = None if self.seconds is None else self.seconds[rows]
         labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
-        return LabelledSet(self.molecule, self.level, *labels, seconds, self.provenance)
+        # Which frames were published for training is true of the whole set only.
+        provenance = {key: value for key, value in self.provenance.items() if key != "published_train"}
+        return LabelledSet(self.molecule, self.level, *labels, seconds, provenance)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -125,8 +127,8 @@ def load(
         molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of an .extxyz, .xyz, ASE .db
             or .npz file (keys R, z, E, F).
         level: embedded: one of `levels(molecule)`, may be left out where there is only one. MD17: "dft",
-            "dft-revised", "dft-fhi-aims", "ccsd" or "ccsd(t)". A file: a name of your own, needed unless `save` wrote
-            the file.
+            "dft-revised", "dft-fhi-aims", "ccsd" or "ccsd(t)"; or one of your own, if `save` wrote NAME_LEVEL.npz in
+            `root`. A file: a name of your own, needed unless `save` wrote the file.
         root: MD17 only, folder of its files; default: the environment's ASTEROID_MD17, else ~/.cache/asteroid/md17.
         energy_unit: files only, such as "eV"; goes before what an npz file states as its e_unit.
         length_unit: files only, such as "angstrom"; goes before what an npz file states as its r_unit.
@@ -145,7 +147,7 @@ def load(
     if not is_file and (energy_unit or length_unit):
         raise DatasetError(f"The units of {name!r} are known; give energy_unit and length_unit for files only.")
     if is_md17:
-        return _build(level=level, **sources.read_md17(name.removeprefix("md17:"), level, root))
+        return _build(**sources.read_md17(name.removeprefix("md17:"), level, root))
     if is_file:
         return _load_file(Path(name), level, energy_unit, length_unit)
     known = levels(name)
@@ -246,8 +248,10 @@ def split(
 
     The accurate frames are put in one order, `numpy.random.default_rng([seed, 0]).permutation`: the first `valid` are
     for validation, the next `budget` for training, the last `test` for testing. So validation does not depend on the
-    budget, and neither does the test set where `test` is given. The inaccurate frames whose geometry is in neither
-    validation nor test are put in the order of `default_rng([seed, 1])`, and the first `inaccurate_budget` are taken.
+    budget, and neither does the test set where `test` is given. Where the set was published in two parts, as
+    MD17@CCSD(T) was, frames for validation and training are of the first part and those for testing of the second. The
+    inaccurate frames whose geometry is in neither validation nor test are put in the order of
+    `default_rng([seed, 1])`, and the first `inaccurate_budget` are taken.
 
     Args:
         accurate: labels of the accurate level.
@@ -268,27 +272,33 @@ def split(
         least = 0 if what == "seed" else 1
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
-    largest = len(accurate) - valid - (test or 1)
-    if budget > largest:
-        raise DatasetError(
-            f"budget {budget} + valid {valid} + test {test or 'at least 1'} is more than the {len(accurate)} "
-            f"{accurate.level} labels of {accurate.molecule}; the largest possible budget here is {max(largest, 0)}. "
-            "Lower budget, valid or test."
-        )
     order = np.random.default_rng([seed, 0]).permutation(len(accurate))
-    left = len(accurate) - valid - budget
+    published = accurate.provenance.get("published_train", len(accurate))
+    learned, tested = order[order < published], order[order >= published]
+    what = f"{accurate.level} labels of {accurate.molecule}"
+    if len(tested) and (test or 1) > len(tested):
+        raise DatasetError(f"test is {test}, but the published test part has {len(tested)} {what}; lower it.")
+    largest = len(learned) - valid - (0 if len(tested) else test or 1)
+    if budget > largest:
+        asked = f"budget {budget} + valid {valid}" + ("" if len(tested) else f" + test {test or 'at least 1'}")
+        raise DatasetError(
+            f"{asked} is more than the {len(learned)} {what}{' published for training' if len(tested) else ''}; the "
+            f"largest possible budget here is {max(largest, 0)}. Lower budget, valid or test."
+        )
+    if not len(tested):
+        tested = order[valid + budget :]
     parts = {
-        "train": accurate[order[valid : valid + budget]],
-        "valid": accurate[order[:valid]],
-        "test": accurate[order[len(order) - (test or left) :]],
+        "train": accurate[learned[valid : valid + budget]],
+        "valid": accurate[learned[:valid]],
+        "test": accurate[tested[len(tested) - (test or len(tested)) :]],
     }
     if inaccurate is None:
         if inaccurate_budget is not None:
             raise DatasetError(f"inaccurate_budget is {inaccurate_budget} without inaccurate; pass the inaccurate set.")
         return Split(**parts, inaccurate=None)
     check_same_molecule(accurate, inaccurate)
-    held_out = {key for part in ("valid", "test") for key in _geometry_keys(parts[part].pos)}
-    free = np.array([k for k, key in enumerate(_geometry_keys(inaccurate.pos)) if key not in held_out], dtype=np.int64)
+    held_out = torch.cat([parts["valid"].pos, parts["test"].pos])
+    free = np.flatnonzero(~_among(inaccurate.pos, held_out))
     if len(free) < (inaccurate_budget or 1):
         raise DatasetError(
             f"inaccurate_budget is {inaccurate_budget}, but only {len(free)} of the {len(inaccurate)} "
@@ -300,8 +310,20 @@ def split(
 
 def _geometry_keys(pos: Tensor) -> list[bytes]:
     """A key for each frame that equal geometries share: positions in whole 1e-4 Å."""
-    grid = np.rint(pos.cpu().numpy() * 1e4).astype(np.int32)
-    return [frame.tobytes() for frame in grid]
+    return [frame.tobytes() for frame in _grid(pos)]
+
+
+def _grid(pos: Tensor) -> np.ndarray:
+    return np.rint(pos.cpu().numpy() * 1e4).astype(np.int32)
+
+
+def _among(pos: Tensor, others: Tensor) -> np.ndarray:
+    """For each of the first frames, whether its geometry is among the others'."""
+    # MD17 has up to a million frames: those that do not even share a first coordinate are not looked at further.
+    suspects = np.flatnonzero(np.isin(_grid(pos[:, 0, 0]), _grid(others[:, 0, 0])))
+    found, known = np.zeros(len(pos), dtype=bool), set(_geometry_keys(others))
+    found[suspects] = [key in known for key in _geometry_keys(pos[suspects])]
+    return found
 
 
 def _numpy_index(index: slice | Tensor | np.ndarray | Sequence[int]) -> slice | np.ndarray:

@@ -9,6 +9,8 @@ METHODS = {
     "asteroid": "ASTEROID",
     "asteroid-unweighted": "ASTEROID without bias-aware weights",
     "asteroid-not-tuned": "ASTEROID without fine-tuning",
+    "asteroid-multi": "ASTEROID, pre-trained on several molecules",
+    "multi-not-tuned": "pre-training on several molecules",
     "inaccurate": "inaccurate labels only",
     "score-matching": "score matching and fine-tuning",
     "score-matching-not-tuned": "score matching, no labels",
@@ -22,6 +24,12 @@ METHODS = {
 }
 
 MODEL_NAMES = {"egnn": "EGNN", "gemnet-t": "GemNet-T", "gemnet-q": "GemNet-Q", "ani": "ANI"}
+
+TRADING = (
+    *("asteroid", "asteroid-unweighted", "asteroid-not-tuned", "asteroid-multi"),
+    *("fidelity", "two-heads", "delta", "ani"),
+)
+"""Methods that give up accurate labels for cheap ones of the same cost."""
 
 _STAGES_ONE_AND_TWO = ("recipe.identification", "recipe.inaccurate", "recipe.gammas")
 _SCORE_MATCHING = ("recipe.score_matching", "recipe.slices", "recipe.temperature", "recipe.score_fine_tuning")
@@ -38,6 +46,8 @@ UNUSED = {
     "asteroid": ("recipe.accurate", *_SCORE_MATCHING),
     "asteroid-unweighted": ("recipe.accurate", "recipe.identification", "recipe.gammas", *_SCORE_MATCHING),
     "asteroid-not-tuned": ("recipe.accurate", "recipe.fine_tuning", *_SCORE_MATCHING),
+    "asteroid-multi": ("recipe.accurate", *_SCORE_MATCHING),
+    "multi-not-tuned": ("recipe.accurate", "recipe.fine_tuning", *_SCORE_MATCHING),
     "inaccurate": (
         "budget",
         "recipe.accurate",
@@ -62,3 +72,5 @@ UNUSED = {
     "ani-1ccx": ("budget", "inaccurate", "inaccurate_budget", *_RECIPE),
     "ani-1ccx-tuned": ("inaccurate", "inaccurate_budget", *(name for name in _RECIPE if name != "recipe.fine_tuning")),
 }
+_SEVERAL = ("asteroid-multi", "multi-not-tuned")
+UNUSED |= {method: (*names, "together") for method, names in UNUSED.items() if method not in _SEVERAL}

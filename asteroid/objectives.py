@@ -65,7 +65,8 @@ class Supervised:
 
     def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
         # Ones rather than nothing, so that stages with and without weights share a traced step.
-        return [train.pos, train.energy - shift, train.force, torch.ones(len(train)) if weight is None else weight]
+        weight = torch.ones_like(train.energy) if weight is None else weight
+        return [train.pos, train.energy - shift, train.force, weight]
 
     def draws(self, pos: Tensor, generator: torch.Generator) -> list[Tensor]:
         return []

@@ -1,5 +1,10 @@
-"""Error against number of labels: power laws, and what they say about the number of labels an error costs."""
+"""Error against number of labels: power laws, and what they say about the number of labels an error costs.
 
+And the other way round: how a budget of labelling time is spent.
+"""
+
+import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,3 +68,95 @@ def bootstrap_mean(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -
     means = values[generator.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(values.mean()), float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Numbers of labels that a budget buys: standard training and ASTEROID at the same cost, and what is held out.
+
+    Attributes:
+        valid, test: frames that no training sees. They are labelled at both levels, so that the error of the cheap
+            level itself is known.
+        standard: accurate labels of standard training.
+        asteroid: those of them that ASTEROID keeps.
+        cheap: cheap labels that it gets for the others.
+    """
+
+    valid: int
+    test: int
+    standard: int
+    asteroid: int
+    cheap: int
+
+    @property
+    def held_out(self) -> int:
+        """Frames for validation and test."""
+        return self.valid + self.test
+
+    def seconds(self, seconds_accurate: float, seconds_cheap: float) -> float:
+        """What all labels take together."""
+        accurate, cheap = self.held_out + self.standard, self.held_out + self.cheap
+        return accurate * seconds_accurate + cheap * seconds_cheap
+
+
+FEWEST = 10  # accurate labels from which ASTEROID is trained
+SHARE = 0.2  # of standard training's accurate labels, at most, given up for cheap ones: the paper's 50 of 250
+CHEAP_PER_ACCURATE = 10  # at most; beyond, sampling takes longer than such cheap labels are worth
+_VALID, _TEST = (10, 50), (20, 200)  # fewest and most; in between a tenth and a fifth of what the budget buys
+
+
+def spend(budget_seconds: float, seconds_accurate: float, seconds_cheap: float) -> Spending:
+    """Divide a budget of labelling time.
+
+    A part of it buys the held-out frames. With the rest, standard training gets accurate labels, and ASTEROID gives up
+    some of these for as many cheap ones as take the same time. Both sides are paid for, so that they can be compared.
+
+    Args:
+        budget_seconds: for all labels together.
+        seconds_accurate, seconds_cheap: of one label.
+
+    Raises:
+        ValueError: if the budget is too small, with the smallest that is not; or if cheap labels are not cheaper.
+    """
+    if budget_seconds < (least := least_budget(seconds_accurate, seconds_cheap)):
+        raise ValueError(
+            f"a budget of {budget_seconds:.3g} s is too small for labels of {seconds_accurate:.3g} and "
+            f"{seconds_cheap:.3g} s; give at least {math.ceil(least)} s ({math.ceil(least / 0.36) / 1e4:g} hours), or "
+            "take a smaller basis or a cheaper accurate level"
+        )
+    affordable = budget_seconds / seconds_accurate
+    valid = min(max(int(affordable / 10), _VALID[0]), _VALID[1])
+    test = min(max(int(affordable / 5), _TEST[0]), _TEST[1])
+    rest = budget_seconds - (valid + test) * (seconds_accurate + seconds_cheap)
+    each = _cheap_for_each(seconds_accurate, seconds_cheap)
+    # A budget that was computed from a number of labels must buy that number.
+    standard = int(rest / (seconds_accurate + each * seconds_cheap) + 1e-6)
+    return Spending(valid, test, standard, *_traded(standard, seconds_accurate, seconds_cheap))
+
+
+def least_budget(seconds_accurate: float, seconds_cheap: float) -> float:
+    """Seconds from which `spend` leaves ASTEROID its fewest accurate labels.
+
+    Raises:
+        ValueError: if the times are not positive, or cheap labels are not cheaper.
+    """
+    if not (math.isfinite(seconds_accurate) and 0 < seconds_cheap < seconds_accurate):
+        raise ValueError(
+            f"an accurate label takes {seconds_accurate:.3g} s and a cheap one {seconds_cheap:.3g} s; the cheap one "
+            "must take less, or it has nothing to offer: take a cheaper level for it"
+        )
+    times = (seconds_accurate, seconds_cheap)
+    standard = next(labels for labels in itertools.count(FEWEST) if _traded(labels, *times)[0] >= FEWEST)
+    held_out = (_VALID[0] + _TEST[0]) * sum(times)
+    return held_out + standard * (seconds_accurate + _cheap_for_each(*times) * seconds_cheap)
+
+
+def _cheap_for_each(seconds_accurate: float, seconds_cheap: float) -> float:
+    """Cheap labels for each accurate one of standard training."""
+    return min(SHARE * seconds_accurate / seconds_cheap, CHEAP_PER_ACCURATE)
+
+
+def _traded(standard: int, seconds_accurate: float, seconds_cheap: float) -> tuple[int, int]:
+    """Accurate and cheap labels that take no longer than a number of accurate ones."""
+    cheap = max(1, int(standard * _cheap_for_each(seconds_accurate, seconds_cheap)))
+    return standard - math.ceil(cheap * seconds_cheap / seconds_accurate), cheap

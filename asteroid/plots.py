@@ -275,7 +275,7 @@ def by_training(table: pd.DataFrame) -> Figure:
         sns.barplot(rows, **shared, legend=first, errorbar="sd", capsize=0.25, alpha=0.75, ax=axes)
         sns.stripplot(rows, **shared, legend=False, dodge=True, size=3.5, linewidth=0.6, edgecolor="black", ax=axes)
         axes.set(xlabel=FORCE_ERROR, ylabel="", title=molecule.replace("_", " "))
-    sns.move_legend(panels[0][0], "upper left", bbox_to_anchor=(0, -0.2), ncols=len(models), title=None)
+    sns.move_legend(panels[0][0], "upper left", bbox_to_anchor=(0, -1 / len(kinds)), ncols=len(models), title=None)
     return figure
 
 
@@ -421,7 +421,7 @@ def _panels(
     figure, panels = plt.subplots(1, len(molecules), figsize=(width, 3.9), squeeze=False, sharey=False)
     series = list(dict.fromkeys(table[hue]))
     colors = {name: "black" if name == baseline else COLORS[place % 10] for place, name in enumerate(series)}
-    markers = dict(zip(series, "osD^vPX*"))
+    markers = dict(zip(series, "osD^vPX*<>"))
     for axes, molecule in zip(panels[0], molecules):
         rows = table[table["molecule"] == molecule]
         for name, part in rows.groupby(hue, sort=False):

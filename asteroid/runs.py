@@ -8,16 +8,16 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from asteroid import datasets, losses, stages
-from asteroid.baselines import ani, delta, sgdml
+from asteroid import datasets, losses, several, stages
+from asteroid.baselines import ani, delta, fidelity, sgdml
 from asteroid.force_field import ForceField
 from asteroid.methods import METHODS, UNUSED
 from asteroid.records import Record, Store
@@ -45,9 +45,11 @@ class RunSpec:
         valid, test: accurate frames held out.
         seed: of split, initial weights and shuffles.
         recipe: model and training settings.
+        together: by molecule, the accurate level of those that are pre-trained together, this one among them (kept as
+            sorted pairs). Their pre-training is one run, which is tested on the first of them.
 
     Raises:
-        ValueError: for an unknown method, or numbers that no run can have.
+        ValueError: for an unknown method, or numbers or molecules that no run can have.
     """
 
     molecule: str
@@ -60,6 +62,7 @@ class RunSpec:
     test: int = 100
     seed: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    together: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -80,18 +83,48 @@ class RunSpec:
         if wrong:
             raise ValueError(f"{self.method} run: {'; '.join(sorted(wrong))}")
         object.__setattr__(self, "molecule", os.fspath(self.molecule))
+        self._settle_together()
+
+    def _settle_together(self) -> None:
+        """Bring the molecules that are trained together into one order, and refuse what cannot be trained."""
+        if "together" in UNUSED[self.method]:
+            object.__setattr__(self, "together", ())
+            return
+        try:
+            pairs = [(os.fspath(molecule), level) for molecule, level in dict(self.together).items()]
+        except (TypeError, ValueError):
+            expected = "the accurate level of each molecule, such as {'methanol': 'ccsd(t)', 'ethanol': 'ccsd(t)'}"
+            raise ValueError(f"{self.method} run: together is {self.together!r}; expected {expected}") from None
+        object.__setattr__(self, "together", tuple(sorted(pairs, key=lambda pair: _stem(pair[0]))))
+        names = [_stem(molecule) for molecule, _ in self.together]
+        if len(set(names)) < max(2, len(names)):
+            raise ValueError(f"{self.method} run: together are {names}; expected two or more different molecules")
+        if self.method == "multi-not-tuned":
+            for name, value in zip(("molecule", "accurate"), self.together[0]):
+                object.__setattr__(self, name, value)
+        if (self.molecule, self.accurate) not in self.together:
+            raise ValueError(
+                f"{self.method} run: {self.molecule} at {self.accurate} is not among those that are trained together, "
+                f"{dict(self.together)}; expected it there, with the same accurate level"
+            )
 
     @property
     def key(self) -> str:
         """Hash of the settings that matter, the data and `RECIPE_VERSION`: the name of this run for ever."""
+        content = {**self.settings, "data": _fingerprint(self), "version": RECIPE_VERSION}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that matter, as in JSON: two runs that agree in them differ in the data at most."""
         content = asdict(self)
         for name in UNUSED[self.method]:
             place, _, leaf = name.rpartition(".")
             (content[place] if place else content).pop(leaf)
         content["molecule"] = _stem(self.molecule)
-        content["data"] = _fingerprint(self)
-        content["version"] = RECIPE_VERSION
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        if self.together:
+            content["together"] = [(_stem(molecule), level) for molecule, level in self.together]
+        return content
 
     @property
     def file_name(self) -> str:
@@ -102,17 +135,21 @@ class RunSpec:
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property
-    def stage_one(self) -> "RunSpec | None":
-        """The run whose force field this one builds on, and other runs too: θ_A or θ_SM.
+    def builds_on(self) -> "tuple[RunSpec, ...]":
+        """The runs whose force fields this one builds on, and other runs too: θ_A, θ_SM, or θ_I of several molecules.
 
         θ_A is that of standard training on the same accurate labels, with the settings of stage 1.
         """
         if self.method == "score-matching":
-            return replace(self, method="score-matching-not-tuned")
-        if self.method not in ("asteroid", "asteroid-not-tuned"):
-            return None
+            return (replace(self, method="score-matching-not-tuned"),)
+        if self.method == "asteroid-multi":
+            return (replace(self, method="multi-not-tuned"),)
+        if self.method not in ("asteroid", "asteroid-not-tuned", "multi-not-tuned"):
+            return ()
         recipe = replace(self.recipe, accurate=self.recipe.identification)
-        return replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
+        theta_a = replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
+        molecules = self.together or ((self.molecule, self.accurate),)
+        return tuple(replace(theta_a, molecule=molecule, accurate=level) for molecule, level in molecules)
 
 
 def split_of(spec: RunSpec) -> datasets.Split:
@@ -200,8 +237,10 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
     """The force field of a run; of Δ-ML, that of the difference, whose error is the error of the sum."""
     if spec.method == "sgdml":
         return sgdml.train(split.train, split.valid)
-    first = None if spec.stage_one is None else force_field(spec.stage_one, store, progress)
+    first = [force_field(one, store, progress) for one in spec.builds_on]
     keep = {"seed": spec.seed, "folder": store.work(spec), "progress": progress}
+    if spec.method in fidelity.WAYS:
+        return fidelity.train(split, spec.method, spec.recipe, **keep)
     if spec.method == "ani":
         return ani.transfer(split, _other_splits(spec), spec.recipe, **keep)
     if spec.method == "ani-1ccx":
@@ -216,13 +255,17 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
         return stages.match_scores(split.inaccurate, split.valid, spec.recipe, **keep)
     if spec.method == "score-matching":
         recipe = replace(spec.recipe, fine_tuning=spec.recipe.score_fine_tuning)
-        return stages.fine_tune(first, split.train, split.valid, recipe, **keep)
+        return stages.fine_tune(first[0], split.train, split.valid, recipe, **keep)
+    if spec.method == "multi-not-tuned":
+        return several.pretrain([split, *_other_splits(spec)], first, spec.recipe, **keep)
+    if spec.method == "asteroid-multi":
+        return stages.fine_tune(first[0], split.train, split.valid, spec.recipe, **keep)
     return stages.asteroid(
         split,
         spec.recipe,
         weighted=spec.method != "asteroid-unweighted",
         tuned=spec.method != "asteroid-not-tuned",
-        theta_a=first,
+        theta_a=first[0] if first else None,
         **keep,
     )
 
@@ -247,10 +290,10 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         bias_quantiles=quantiles,
         histories=histories,
         label_seconds={
-            "accurate": _cost([part.train for part in splits] if spec.budget else []),
-            "inaccurate": _cost([part.inaccurate for part in splits if part.inaccurate is not None]),
+            "accurate": label_cost([part.train for part in splits] if spec.budget else []),
+            "inaccurate": label_cost([part.inaccurate for part in splits if part.inaccurate is not None]),
         },
-        seconds=provenance.get("seconds_of_all_stages") or stages.total_seconds([trained]),
+        seconds=stages.total_seconds([trained]),
         threads=torch.get_num_threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},
@@ -277,7 +320,7 @@ def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> 
     return errors
 
 
-def _cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
+def label_cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
     """Seconds of all labels, by the mean of those that were timed; by their record's median where none of them was."""
     total = 0.0
     for labelled in sets:
@@ -292,7 +335,14 @@ def _cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
 
 
 def _other_splits(spec: RunSpec) -> list[datasets.Split]:
-    """Those of the other embedded molecules that have enough labels of both levels, for the method that uses them."""
+    """Those of the other molecules, for the methods that use them.
+
+    Of the recipe of ANI-1ccx they are the embedded ones that have enough labels of both levels.
+    """
+    if spec.together:
+        alone = replace(spec, method="asteroid-multi")
+        others = [pair for pair in spec.together if pair[0] != spec.molecule]
+        return [split_of(replace(alone, molecule=molecule, accurate=level)) for molecule, level in others]
     if spec.method != "ani":
         return []
     splits = []
@@ -300,8 +350,8 @@ def _other_splits(spec: RunSpec) -> list[datasets.Split]:
         if molecule == spec.molecule or not {spec.accurate, spec.inaccurate} <= set(datasets.levels(molecule)):
             continue
         accurate, inaccurate = _labels(molecule, spec.accurate), _labels(molecule, spec.inaccurate)
-        if len(accurate) > spec.budget + spec.valid:
-            sizes = {"inaccurate_budget": spec.inaccurate_budget, "valid": spec.valid}
+        if len(accurate) > spec.budget + spec.valid and len(inaccurate) > spec.inaccurate_budget + spec.valid:
+            sizes = {"inaccurate_budget": spec.inaccurate_budget, "valid": spec.valid, "test": 1}
             splits.append(datasets.split(accurate, inaccurate, spec.budget, spec.seed, **sizes))
     return splits
 

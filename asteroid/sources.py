@@ -55,12 +55,13 @@ def read_md17(molecule: str, level: str | None, root: str | os.PathLike | None =
 
     Args:
         molecule: such as "aspirin" or "salicylic acid".
-        level: a key of `MD17_LEVELS`.
+        level: a key of `MD17_LEVELS`; or another one, whose labels MOLECULE_LEVEL.npz in `root` holds, as
+            `asteroid.save` wrote it.
         root: folder of the files; default: the environment's ASTEROID_MD17, else ~/.cache/asteroid/md17.
 
     Returns:
-        Fields of a `LabelledSet`. At a coupled-cluster level the published training file's frames come first and
-        `provenance["published_train"]` is their number.
+        Fields of a `LabelledSet`, `level` among them. At a coupled-cluster level the published training file's frames
+        come first and `provenance["published_train"]` is their number.
 
     Raises:
         DatasetError: unknown molecule or level, failed download, damaged file.
@@ -69,9 +70,16 @@ def read_md17(molecule: str, level: str | None, root: str | os.PathLike | None =
     known = md17_levels(molecule)
     if not known:
         raise DatasetError(f"MD17 has no molecule {molecule!r}; it has {', '.join(md17_molecules())}.")
-    if level not in known:
-        raise DatasetError(f"md17:{molecule} has no level {level!r}; pass one of {', '.join(map(repr, known))}.")
     root = Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser()
+    if level not in known:
+        own = root / f"{molecule}_{level}.npz"
+        if own.is_file():
+            return read_saved(own, "Make it anew.")
+        raise DatasetError(
+            f"md17:{molecule} has no level {level!r}; pass one of {', '.join(map(repr, known))}. Or label MD17's "
+            "frames yourself, as by MMFF94: `python -m asteroid.levels --level mmff --molecule "
+            f"'{root / molecule / 'raw'}/FILE.npz' --output '{root / molecule}_mmff.jsonl'`."
+        )
     name = MD17_LEVELS[level].format(molecule)
     parts = []
     for path in _md17_files(name, root):
@@ -87,7 +95,8 @@ def read_md17(molecule: str, level: str | None, root: str | os.PathLike | None =
     if "theory" in parts[0]["text"]:
         provenance["theory"] = parts[0]["text"]["theory"]
     joined = {key: np.concatenate([part[key] for part in parts]) for key in ("pos", "energy", "force")}
-    return {"molecule": molecule, "z": parts[0]["z"], "seconds": None, "provenance": provenance, **joined}
+    names = {"molecule": molecule, "level": level}
+    return {**names, "z": parts[0]["z"], "seconds": None, "provenance": provenance, **joined}
 
 
 def md17_molecules() -> list[str]:

@@ -123,8 +123,8 @@ def estimated_bias(theta_a: ForceField, inaccurate: LabelledSet) -> Tensor:
 
 
 def train_on_inaccurate(
-    inaccurate: LabelledSet,
-    valid: LabelledSet,
+    inaccurate: LabelledSet | Sequence[LabelledSet],
+    valid: LabelledSet | Sequence[LabelledSet],
     bias: Tensor | None,
     gamma: float,
     recipe: Recipe = Recipe(),
@@ -135,28 +135,31 @@ def train_on_inaccurate(
 ) -> ForceField:
     """Stage 2: train θ_I from scratch on the inaccurate labels with the bias-aware loss (Eq. 2).
 
+    Several molecules take turns, a step each, so that every one has as many steps as it would have alone.
+
     Args:
-        inaccurate: the cheap labels.
-        valid: accurate frames that decide when to stop.
-        bias: (frames,) from `identify_bias`, kcal/mol/Å; None trains without weights.
-        gamma: γ of the weights exp(−Δ/γ) in units of the median bias; infinity trains without weights.
+        inaccurate: the cheap labels of one molecule, or of several, of one level.
+        valid: accurate frames that decide when to stop, of each molecule.
+        bias: (frames,) from `identify_bias`, kcal/mol/Å, one molecule after another; None trains without weights.
+        gamma: γ of the weights exp(−Δ/γ) in units of a molecule's median bias; infinity trains without weights.
         recipe, seed, folder, progress: see `standard`.
 
     Returns:
-        θ_I, which reproduces the inaccurate level; its `bias` the one that weighted its training.
+        θ_I, which reproduces the inaccurate level; its `bias` the one that weighted its training. Of several molecules
+        it is the force field of the first, from which `fine_tune` makes that of any.
 
     Raises:
-        ValueError: if the bias has not one value for each frame, or gamma is not positive.
+        ValueError: if the bias has not one value for each frame, gamma is not positive, or the sets are of different
+            levels or twice of one molecule.
 
     Source:
         Bukharin et al. 2023, section 3.2.
     """
     if bias is None or gamma == math.inf:
         bias = gamma = None
-    if bias is not None and bias.shape != (len(inaccurate),):
-        raise ValueError(
-            f"bias has the shape {tuple(bias.shape)}; expected one value for each of {len(inaccurate)} frames"
-        )
+    frames = sum(map(len, training.as_list(inaccurate)))
+    if bias is not None and bias.shape != (frames,):
+        raise ValueError(f"bias has the shape {tuple(bias.shape)}; expected one value for each of {frames} frames")
     name = "inaccurate" if bias is None else f"inaccurate-gamma{gamma:g}"
     about = (name, inaccurate, valid, recipe, recipe.inaccurate, seed, folder, progress)
     return _train_from_scratch(*about, bias, gamma)
@@ -201,8 +204,8 @@ def match_scores(
 
 def fine_tune(
     theta_i: ForceField,
-    train: LabelledSet,
-    valid: LabelledSet,
+    train: LabelledSet | Sequence[LabelledSet],
+    valid: LabelledSet | Sequence[LabelledSet],
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
@@ -213,11 +216,11 @@ def fine_tune(
 
     Args:
         theta_i: force field of stage 2; left as it is.
-        train, valid: accurate labels.
+        train, valid: accurate labels of the molecule of θ_I, or, where it learned several, of one of them or of some.
         recipe, seed, folder, progress: see `standard`.
 
     Returns:
-        The final force field.
+        The final force field; of several molecules, see `train_on_inaccurate`.
 
     Raises:
         ValueError: if θ_I is of another molecule.
@@ -225,11 +228,14 @@ def fine_tune(
     Source:
         Bukharin et al. 2023, section 3.3.
     """
-    if not torch.equal(theta_i.z.cpu(), train.z):
-        raise ValueError(
-            f"the force field to start from has the atoms {theta_i.z.tolist()}, the labels of {train.molecule} have "
-            f"{train.z.tolist()}; expected the same molecule, its atoms in the same order"
-        )
+    together = theta_i.provenance.get("together")
+    known = list(together.values()) if together else [theta_i.z.tolist()]
+    for one in training.as_list(train):
+        if one.z.tolist() not in known:
+            raise ValueError(
+                f"the force field to start from has the atoms {' or '.join(map(str, known))}, the labels of "
+                f"{one.molecule} have {one.z.tolist()}; expected the same molecule, its atoms in the same order"
+            )
     model = copy.deepcopy(theta_i.model)
     started_from = dict(theta_i.provenance)
     stage = f"{started_from.get('stage', 'given')}-tuned"
@@ -326,8 +332,8 @@ test_errors.__test__ = False  # its name is no reason for pytest to collect it
 
 def _train_from_scratch(
     stage: str,
-    train: LabelledSet,
-    valid: LabelledSet,
+    train: LabelledSet | Sequence[LabelledSet],
+    valid: LabelledSet | Sequence[LabelledSet],
     recipe: Recipe,
     config: TrainConfig,
     seed: int,
@@ -337,19 +343,15 @@ def _train_from_scratch(
     gamma: float | None = None,
     objective: ScoreMatching | None = None,
 ) -> ForceField:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = models.build(recipe.model, **dict(recipe.model_config))
-    models.check_elements(model, train.z)
-    models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
+    model = initial_model(recipe, training.as_list(train)[0], seed)
     return _train(stage, model, train, valid, config, seed, folder, progress, bias, gamma, objective)
 
 
 def _train(
     stage: str,
     model: torch.nn.Module,
-    train: LabelledSet,
-    valid: LabelledSet,
+    train: LabelledSet | Sequence[LabelledSet],
+    valid: LabelledSet | Sequence[LabelledSet],
     config: TrainConfig,
     seed: int,
     folder: str | Path | None,
@@ -359,20 +361,30 @@ def _train(
     objective: ScoreMatching | None = None,
     started_from: Mapping[str, Any] | None = None,
 ) -> ForceField:
-    """One stage: the force field and where it came from. A stage that `folder` holds already is read back."""
-    check_same_molecule(train, valid)
+    """One stage: the force field and where it came from. A stage that `folder` holds already is read back.
+
+    Of several molecules, the settings are those of each alone.
+    """
+    sets, valid_sets = training.as_list(train), training.as_list(valid)
+    _check_sets(sets, valid_sets)
+    config = config.times(len(sets))
     about = {
         "stage": stage,
-        "molecule": train.molecule,
-        "level": train.level,
-        "labels": len(train),
-        "fingerprints": {"train": train.fingerprint, "valid": valid.fingerprint},
+        "molecule": "+".join(one.molecule for one in sets),
+        "level": sets[0].level,
+        "labels": sum(map(len, sets)),
+        "fingerprints": {
+            "train": "-".join(one.fingerprint for one in sets),
+            "valid": "-".join(one.fingerprint for one in valid_sets),
+        },
         "config": asdict(config),
         "seed": seed,
         "start": identity.fingerprint(model),
         "gamma": gamma,
         "score_matching": objective and asdict(objective),
     }
+    if len(sets) > 1:
+        about["together"] = {one.molecule: one.z.tolist() for one in sets}
     finished = checkpoint = None
     if folder is not None:
         finished, checkpoint = Path(folder, f"{stage}.safetensors"), Path(folder, f"{stage}.checkpoint")
@@ -386,18 +398,25 @@ def _train(
                 "another folder"
             )
         return found
-    models.check_elements(model, train.z)
+    weight = None
+    if bias is not None:
+        parts = bias.split([len(one) for one in sets])
+        weight = torch.cat([losses.bias_weights(part, gamma * float(part.median())) for part in parts])
+    for one in sets:
+        models.check_elements(model, one.z)
     history = training.fit(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
         train,
         valid,
         config,
         objective=objective,
-        weight=None if bias is None else losses.bias_weights(bias, gamma * float(bias.median())),
+        weight=weight,
         seed=seed,
         checkpoint=checkpoint,
-        progress=f"{stage} ({len(train)} {train.level} {'frames' if objective else 'labels'})" if progress else None,
-        shapes=models.static_shapes(model, train.pos),
+        progress=f"{stage} ({about['labels']} {about['level']} {'frames' if objective else 'labels'})"
+        if progress
+        else None,
+        shapes=[models.static_shapes(model, one.pos) for one in sets],
     )
     provenance = {
         **about,
@@ -408,12 +427,36 @@ def _train(
         "started_from": started_from,
     }
     # Where the energies were not learned, only the accurate ones can say what they start from.
-    shift = training.energy_shift(model, valid if objective else train)
-    force_field = ForceField(model, train.z, shift, train.level, provenance, bias)
+    shift = training.energy_shift(model, (valid_sets if objective else sets)[0])
+    force_field = ForceField(model, sets[0].z, shift, sets[0].level, provenance, bias)
     if finished is not None:
         force_field.save(finished)
         checkpoint.unlink(missing_ok=True)
     return force_field
+
+
+def _check_sets(train: Sequence[LabelledSet], valid: Sequence[LabelledSet]) -> None:
+    for mine, held_out in zip(train, valid):
+        check_same_molecule(mine, held_out)
+    found = ", ".join(f"{one.level} of {one.molecule}" for one in train)
+    if len({one.level for one in train}) > 1:
+        raise ValueError(f"the sets are of different levels: {found}; a force field has one, so train on one")
+    if len({one.molecule for one in train}) < len(train):
+        raise ValueError(f"a molecule is there twice: {found}; give one set for each")
+
+
+def initial_model(recipe: Recipe, train: LabelledSet, seed: int) -> torch.nn.Module:
+    """The untrained model of a recipe, its scaling factors fitted to frames that it is to learn from.
+
+    Raises:
+        ValueError: if it does not know one of their elements.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = models.build(recipe.model, **dict(recipe.model_config))
+    models.check_elements(model, train.z)
+    models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
+    return model
 
 
 def total_seconds(force_fields: Sequence[ForceField]) -> float:
@@ -421,6 +464,9 @@ def total_seconds(force_fields: Sequence[ForceField]) -> float:
     total, pending = 0.0, [force_field.provenance for force_field in force_fields]
     while pending:
         provenance = pending.pop()
+        if "seconds_of_all_stages" in provenance:
+            total += provenance["seconds_of_all_stages"]
+            continue
         total += provenance["seconds"]
         if provenance.get("started_from"):
             pending.append(provenance["started_from"])

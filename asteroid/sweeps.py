@@ -9,16 +9,17 @@ import sys
 import threading
 import time
 import traceback
+import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 
 import torch
 from tqdm import tqdm
 
-from asteroid import book, profiles
+from asteroid import baselines, book, profiles, workload
 from asteroid.runs import Record, RunSpec, Store, force_field, run
 from asteroid.training import progress_bar
 
@@ -26,6 +27,7 @@ ATTEMPTS = 3  # at a run
 # Errors that every further attempt would meet again.
 LASTING = (ValueError, TypeError, ArithmeticError, ImportError, FileNotFoundError)
 NEW_POOLS = 3  # in a row, without a run that ended
+_one_at_a_time = threading.Lock()  # in a process: initial weights are drawn from a seed that is its own
 
 
 def sweep(
@@ -36,17 +38,18 @@ def sweep(
 ) -> list[Record]:
     """Make every run that the store does not have yet, and return the records of all.
 
-    Stage 1 of several runs is often the same standard training: those are made first, once. A run that fails is tried
-    twice more, but not after a ValueError, TypeError, ArithmeticError, ImportError or FileNotFoundError (wrong settings
-    or labels, a training that diverged, a package or its weights missing), which would come again. Then the failure is
-    written to the store's `failures` folder, a warning names it, and the sweep goes on. Where a process of the default
-    pool dies, a warning says so and a new pool goes on from the checkpoints.
+    What several runs build on, such as the standard training of their stage 1, is made first, once. A run that fails is
+    tried twice more, but not after a ValueError, TypeError, ArithmeticError, ImportError or FileNotFoundError (wrong
+    settings or labels, a training that diverged, a package or its weights missing), which would come again. Then the
+    failure is written to the store's `failures` folder, a warning names it, and the sweep goes on. Where a process of
+    the default pool dies, a warning says so and a new pool goes on from the checkpoints.
 
     Args:
         specs: the runs.
         store: where records are kept.
-        executor: any concurrent.futures executor; by default a pool of processes that share the cores, for which a
-            script calls this below `if __name__ == "__main__":`.
+        executor: any concurrent.futures executor, of a Dask cluster `Client(...).get_executor()`; by default a pool of
+            processes that share the cores, for which a script calls this below `if __name__ == "__main__":`. A worker
+            makes one run at a time, whatever the number of its threads.
         progress: say what is to do and show a bar, or print a line for each run where no bar can be shown. False
             prints nothing; warnings stay.
 
@@ -57,7 +60,7 @@ def sweep(
         ValueError: if the labels do not suffice for a run, or a record is damaged; before anything is trained.
         OSError: if the store can take neither a run nor its failure, as on a full disk.
         RuntimeError: if processes of the default pool die again and again before a run has ended.
-        BrokenExecutor: if the given executor has broken.
+        BrokenExecutor: if the given executor has broken, or has dropped a run, as Dask's does when its scheduler ends.
     """
     specs = list(specs)
     total = sum(map(len, _waves(specs, store)))
@@ -74,6 +77,21 @@ def sweep(
     return [record for spec in specs if (record := store.get(spec)) is not None]
 
 
+def missing(ways: Mapping[str, Iterable[RunSpec]], store: Store) -> dict[str, str]:
+    """What this machine lacks for groups of runs, in a line each with the command that gets it.
+
+    Args:
+        ways: groups by name.
+        store: a group whose records are all there lacks nothing.
+
+    Returns:
+        By name, only of those that lack something.
+    """
+    to_make = {name: {spec.method for spec in specs if store.get(spec) is None} for name, specs in ways.items()}
+    said = {method: baselines.missing(method) for method in sorted(set().union(*to_make.values()))}
+    return {name: why for name, methods in to_make.items() for method in methods if (why := said[method])}
+
+
 def local_pool(runs: int) -> ProcessPoolExecutor:
     """Processes that divide the cores among them, so that their threads do not fight; they end with this process."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -85,19 +103,35 @@ def local_pool(runs: int) -> ProcessPoolExecutor:
 def main(arguments: list[str] | None = None) -> None:
     """Command line: python -m asteroid.sweeps [--profile NAME] makes all missing runs of a profile.
 
-    It exits with 1 where a run failed.
+    It exits with 1 where a run failed. With --plan it says what the runs are and how long they take, and makes none.
     """
     about = "Make the missing runs of a profile."
     parser = argparse.ArgumentParser(prog="python -m asteroid.sweeps", description=about)
     parser.add_argument("--profile", default="laptop", help="smoke, laptop (default) or paper")
+    parser.add_argument("--plan", action="store_true", help="print the runs and the hours they take, and make none")
+    about_speed = f"of a plan: how many times as fast as one CPU core the GPU is, {workload.SPEED_UP:g} if not given"
+    parser.add_argument("--speed-up", type=float, metavar="N", help=about_speed)
     options = parser.parse_args(arguments)
+    if options.speed_up is not None and not (options.plan and options.speed_up > 0):
+        parser.error(f"--speed-up is {options.speed_up:g}; expected a number above 0, and --plan with it")
     try:
         profile = profiles.load(options.profile)
         # What the book's pages ask for, but for a few variants of settings that they make themselves.
-        shown = ("standard", "inaccurate", "asteroid", "score-matching-not-tuned", "score-matching")
+        shown = ("standard", "inaccurate", "asteroid", "asteroid-multi", "score-matching-not-tuned", "score-matching")
+        parts = ("asteroid-not-tuned", "asteroid-unweighted")
         specs = [spec for model in profile.recipes for method in shown for spec in profile.specs(method, model)]
-        specs.sort(key=lambda spec: spec.seed)  # stable: after any interruption whole sets of runs are there
+        specs += [spec for model in profile.recipes for part in parts for spec in profile.low_resource(part, model)]
         store = Store(book.root() / "results" / profile.name)
+        ways = profile.compared(next(iter(profile.recipes)))
+        lacking = {} if options.plan else missing(ways, store)  # a plan does without the data
+        specs += [spec for way, runs in ways.items() if way not in lacking for spec in runs]
+        # Stable: after any interruption whole sets of runs are there.
+        specs = sorted(dict.fromkeys(specs), key=lambda spec: spec.seed)
+        for why in dict.fromkeys(lacking.values()):
+            print(f"left out: {why}")
+        if options.plan:
+            print(workload.report(specs, store.folder, options.speed_up or workload.SPEED_UP))
+            return
         failed = len(specs) - len(sweep(specs, store))
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"{error}")
@@ -145,38 +179,53 @@ class _Course:
             else:
                 left = 0
             finally:
-                # After an interrupt, what waits is dropped; what is under way has checkpoints.
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(wait=False)
 
     def run(self, executor: Executor) -> None:
         """Make what is missing, and note what fails."""
         for wave in _waves(self.specs, self.store, self.failed):
             pending: dict[Future, RunSpec] = {}
-            for spec in wave:
-                stage_one = spec.stage_one
-                if stage_one is not None and stage_one.key in self.failed:
-                    self._note_failure(spec, RuntimeError(f"stage 1 failed: {stage_one.file_name}"))
-                else:
-                    pending[executor.submit(_run_quietly, spec, self.store)] = spec
-            attempts = Counter(pending.values())
-            while pending:
-                for future in as_completed(list(pending)):
-                    spec, error = pending.pop(future), future.exception()
-                    if isinstance(error, BrokenExecutor):
-                        raise error
-                    if error is None:
-                        self._note_success(spec, future.result())
-                    elif attempts[spec] < ATTEMPTS and not isinstance(error, LASTING):
-                        attempts[spec] += 1
-                        pending[executor.submit(_run_quietly, spec, self.store)] = spec
+            try:
+                for spec in wave:
+                    lacking = [one.file_name for one in spec.builds_on if one.key in self.failed]
+                    if lacking:
+                        self._note_failure(spec, RuntimeError(f"what it builds on failed: {', '.join(lacking)}"))
                     else:
-                        self._note_failure(spec, error)
+                        pending[self._submit(executor, spec)] = spec
+                attempts = Counter(pending.values())
+                while pending:
+                    for future in as_completed(list(pending)):
+                        spec = pending.pop(future)
+                        if future.cancelled():
+                            raise BrokenExecutor("the executor dropped a run: has its scheduler ended?")
+                        error = future.exception()
+                        if isinstance(error, BrokenExecutor):
+                            raise error
+                        if error is None:
+                            self._note_success(spec, *future.result())
+                        elif attempts[spec] < ATTEMPTS and not isinstance(error, LASTING):
+                            attempts[spec] += 1
+                            pending[self._submit(executor, spec)] = spec
+                        else:
+                            self._note_failure(spec, error)
+            finally:
+                # After an interrupt, what waits is dropped; what is under way has checkpoints.
+                for future in pending:
+                    future.cancel()
+
+    def _submit(self, executor: Executor, spec: RunSpec) -> Future:
+        # A worker elsewhere has another current folder. And Dask takes equal calls for one: a further attempt would get
+        # the failure of the one before.
+        store, call = Store(self.store.folder.absolute()), uuid.uuid4().hex
+        return executor.submit(_run_quietly, spec, store, spec.key, call)
 
     def _left(self) -> int:
         return sum(map(len, _waves(self.specs, self.store, self.failed)))
 
-    def _note_success(self, spec: RunSpec, seconds: float) -> None:
+    def _note_success(self, spec: RunSpec, record: Record, seconds: float) -> None:
         self.bar.update()
+        if self.store.get(spec) is None:  # a worker elsewhere has its own folder, or the shared one lags behind
+            self.store.put(record)
         (self.store.folder / "failures" / spec.file_name).unlink(missing_ok=True)
         if self.lines:
             print(f"{seconds:6.1f} s  {spec.file_name}", flush=True)
@@ -197,13 +246,18 @@ class _Course:
 
 
 def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> list[list[RunSpec]]:
-    """What is to be trained: stage 1 of several runs, and then the runs, each key once and none that has failed."""
-    missing = {spec.key: spec for spec in specs if store.get(spec) is None and spec.key not in failed}
-    stages_one = {one.key: one for spec in missing.values() if (one := spec.stage_one) is not None}
-    first = {
-        key: one for key, one in stages_one.items() if not store.force_field_path(one).exists() and key not in failed
-    }
-    return [list(first.values()), [spec for key, spec in missing.items() if key not in first]]
+    """What is to be trained, each key once and none that has failed: first what others build on, last the runs."""
+    wave = {spec.key: spec for spec in specs if store.get(spec) is None and spec.key not in failed}
+    waves = []
+    while wave:
+        # What this wave builds on belongs to an earlier one, though it may have been asked for as well.
+        earlier = {one.key: one for spec in wave.values() for one in spec.builds_on}
+        earlier = {
+            key: one for key, one in earlier.items() if not store.force_field_path(one).exists() and key not in failed
+        }
+        waves = [list(wave.values()), *([one for one in later if one.key not in wave] for later in waves)]
+        wave = earlier
+    return waves
 
 
 def _start_worker(threads: int) -> None:
@@ -217,12 +271,18 @@ def _start_worker(threads: int) -> None:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _run_quietly(spec: RunSpec, store: Store) -> float:
-    """In a worker: leave record and force field in the store; returns the seconds it took."""
-    started = time.perf_counter()
-    run(spec, store, progress=False)
-    force_field(spec, store, progress=False)  # of a run that was recorded elsewhere, it may be missing
-    return time.perf_counter() - started
+def _run_quietly(spec: RunSpec, store: Store, key: str, call: str) -> tuple[Record, float]:
+    """In a worker: leave record and force field in the store; returns the record and the seconds it took."""
+    if spec.key != key:
+        raise ValueError(
+            f"{spec.file_name} has the key {key} where the sweep was started: the worker's labels or its version of "
+            "asteroid are others; install the same on all machines"
+        )
+    with _one_at_a_time:
+        started = time.perf_counter()
+        record = run(spec, store, progress=False)
+        force_field(spec, store, progress=False)  # of a run that was recorded elsewhere, it may be missing
+        return record, time.perf_counter() - started
 
 
 if __name__ == "__main__":

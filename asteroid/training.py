@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -76,6 +76,11 @@ class TrainConfig:
         if wrong:
             raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
 
+    def times(self, number: int) -> "TrainConfig":
+        """The same course in so many times as many steps."""
+        lengths = ("steps", "warmup", "decay_steps", "plateau", "patience", "eval_every")
+        return replace(self, **{name: number * getattr(self, name) for name in lengths})
+
 
 @dataclass
 class History:
@@ -100,8 +105,8 @@ class TrainingDiverged(ArithmeticError):
 
 def fit(
     model: nn.Module,
-    train: Labelled,
-    valid: Labelled,
+    train: Labelled | Sequence[Labelled],
+    valid: Labelled | Sequence[Labelled],
     config: TrainConfig = TrainConfig(),
     *,
     objective: Objective | None = None,
@@ -109,73 +114,77 @@ def fit(
     seed: int = 0,
     checkpoint: Path | None = None,
     progress: str | None = None,
-    shapes: Mapping[str, int] = MappingProxyType({}),
+    shapes: Mapping[str, int] | Sequence[Mapping[str, int]] = MappingProxyType({}),
 ) -> History:
-    """Train a model on one set of labels; it ends with the averaged weights of the best validation force error.
+    """Train a model on labels of one molecule or several; it ends with the averaged weights of the best validation.
 
-    Energies are learned up to the shift that `energy_shift` finds for the untrained model; find it again for the
-    trained one. Batches run through one shuffle of the frames after another, all of the same size.
+    A batch holds frames of one molecule. Several take turns: step k trains on number k modulo their number. Batches run
+    through one shuffle of a molecule's frames after another, all of the same size. Energies are learned up to the shift
+    that `energy_shift` finds for the untrained model, one for each molecule; find it again for the trained one.
 
     Args:
         model: maps z and pos to energies; trained in place, in its own precision and on its own device.
-        train: frames to learn from, kcal/mol and Å.
-        valid: frames of the same molecule on which the force error decides what to keep; their level may differ.
-        config: settings.
+        train: frames to learn from, kcal/mol and Å; a set, or a sequence of them.
+        valid: frames of the same molecule on which the force error decides what to keep, a set for each of `train`; of
+            several molecules it is the mean error that decides. Their level may differ.
+        config: settings; of several molecules, the steps are those of all together.
         objective: what is minimised; None is `Supervised` with the settings' rho.
-        weight: (frames,) weight of each training frame in the supervised loss (Eq. 2), or None.
+        weight: (frames,) weight of each training frame in the supervised loss (Eq. 2), one set after another, or None.
         seed: of the shuffles, and of what an objective draws.
         checkpoint: file that is written once a minute and from which an interrupted training goes on, with the same
             numbers as one that was not interrupted; the caller removes it when the result is safe.
         progress: label of a progress bar, or None for silence.
-        shapes: from `models.static_shapes` for the training frames.
+        shapes: from `models.static_shapes` for the training frames, of each set where they differ.
 
     Returns:
         The history.
 
     Raises:
         TrainingDiverged: if the loss is NaN or infinite, or, where it has no sign, grows to a thousand times its start.
-        ValueError: if there is not one weight for each frame, or the checkpoint belongs to another training.
+        ValueError: if there is not one weight for each frame or one validation set for each training set, or if the
+            checkpoint belongs to another training.
     """
-    if weight is not None and weight.shape != (len(train),):
-        raise ValueError(f"weight has the shape {tuple(weight.shape)}; expected one for each of {len(train)} frames")
-    like = next(model.parameters())
-    to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
-    z = train.z.to(like.device)
+    sets, valid_sets = as_list(train), as_list(valid)
+    if len(valid_sets) != len(sets):
+        raise ValueError(f"there are {len(sets)} training sets and {len(valid_sets)} for validation; give one for one")
+    frames = [len(one) for one in sets]
+    if weight is not None and weight.shape != (sum(frames),):
+        raise ValueError(f"weight has the shape {tuple(weight.shape)}; expected one for each of {sum(frames)} frames")
+    weights = [None] * len(sets) if weight is None else weight.split(frames)
     objective = objective or Supervised(config.rho)
-    columns = [to(column) for column in objective.columns(train, energy_shift(model, train), weight)]
-    valid_pos, valid_force = to(valid.pos), to(valid.force)
-    batch_size = min(config.batch_size, len(train))
-
-    def batch_of(step: int) -> tuple[Tensor, ...]:
-        index = _frames_of_step(step, len(train), batch_size, seed).to(like.device)
-        rows = [column[index] for column in columns]
-        return *rows, *objective.draws(rows[0], torch.Generator().manual_seed(seed * 1_000_003 + step))
+    molecules = [
+        Molecule(model, *one, objective, config.batch_size, seed) for one in zip(sets, valid_sets, weights, strict=True)
+    ]
 
     state = State(model, config)
-    signature = _signature(model, train, valid, config, objective, seed)
+    signature = _signature(model, sets, valid_sets, config, objective, seed)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, signature, weight)
-    traceable = getattr(model, "traceable", True)
-    compiled = traceable and config.steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
-    if compiled or (traceable and config.steps >= TRACE_FROM_STEPS):
-        step_of = forces.traced_training_step(model, z, objective, batch_of(0), shapes, compiled)
-    else:
-        step_of = forces.training_step(model, z, objective, shapes)
+    traceable, steps = getattr(model, "traceable", True), config.steps // len(sets)  # of each molecule
+    compiled = traceable and steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
+    traced = compiled or (traceable and steps >= TRACE_FROM_STEPS)
+    step_of = [
+        forces.traced_training_step(model, one.z, objective, one.batch(0), fixed, compiled)
+        if traced
+        else forces.training_step(model, one.z, objective, fixed)
+        for one, fixed in zip(molecules, [shapes] * len(sets) if isinstance(shapes, Mapping) else shapes, strict=True)
+    ]
 
     history = state.history
     started, saved = time.perf_counter() - history.seconds, time.perf_counter()
     bar = progress_bar(progress, total=config.steps, initial=state.step, unit="step")
     with bar, machine.long_work():
         while state.step < config.steps and state.step - history.best_step < config.patience:
-            value, gradients = step_of(*batch_of(state.step))
+            turn, which = divmod(state.step, len(molecules))
+            value, gradients = step_of[which](*molecules[which].batch(turn))
             state.add_loss(float(value), objective.signed)
             state.update(gradients)
             bar.update()
 
             if state.step % config.eval_every == 0 or state.step == config.steps:
                 with state.averaged_weights():
-                    _, force = predict(model, z, valid_pos)
-                state.evaluated(float(losses.force_mae(force, valid_force)))
+                    errors = [molecule.force_error(model) for molecule in molecules]
+                state.evaluated(sum(errors) / len(errors))
                 history.seconds = time.perf_counter() - started
                 bar.set_postfix_str(f"{history.best:.3f} kcal/mol/Å")
             if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
@@ -185,6 +194,14 @@ def fit(
 
     state.weights.copy_(state.best)
     return history
+
+
+def as_list(sets: Any) -> list[Any]:
+    """The sets of several molecules, or of one alone; ValueError if there is none."""
+    listed = list(sets) if isinstance(sets, Sequence) else [sets]
+    if not listed:
+        raise ValueError("there is no set of labels to train on; give one, or one for each molecule")
+    return listed
 
 
 def energy_shift(model: nn.Module, data: Labelled) -> float:
@@ -217,6 +234,40 @@ def progress_bar(label: str | None, **settings: Any) -> tqdm:
     terminal = sys.stderr.isatty()
     wanted = label is not None and (terminal or "ipykernel" in sys.modules) and "ASTEROID_QUIET" not in os.environ
     return tqdm(desc=label, disable=not wanted, mininterval=0.1 if terminal else 5.0, **settings)
+
+
+class Molecule:
+    """One molecule's part in a training: its batches, and its validation error."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Labelled,
+        valid: Labelled,
+        weight: Tensor | None,
+        objective: Objective,
+        batch_size: int,
+        seed: int,
+    ):
+        like = next(model.parameters())
+        to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
+        self.z = train.z.to(like.device)
+        self.columns = [to(column) for column in objective.columns(train, energy_shift(model, train), weight)]
+        self.valid_pos, self.valid_force = to(valid.pos), to(valid.force)
+        self.frames, self.batch_size = len(train), min(batch_size, len(train))
+        self.objective, self.seed = objective, seed
+
+    def batch(self, turn: int) -> tuple[Tensor, ...]:
+        """What the molecule's step number `turn` sees."""
+        index = _frames_of_step(turn, self.frames, self.batch_size, self.seed).to(self.z.device)
+        rows = [column[index] for column in self.columns]
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
+        return *rows, *self.objective.draws(rows[0], generator)
+
+    def force_error(self, model: nn.Module) -> float:
+        """Mean absolute error of the force on the validation frames, kcal/mol/Å."""
+        _, force = predict(model, self.z, self.valid_pos)
+        return float(losses.force_mae(force, self.valid_force))
 
 
 class State:
@@ -351,8 +402,16 @@ def _shuffle(epoch: int, frames: int, seed: int) -> Tensor:
 
 
 def _signature(
-    model: nn.Module, train: Labelled, valid: Labelled, config: TrainConfig, objective: Objective, seed: int
+    model: nn.Module,
+    train: Sequence[Labelled],
+    valid: Sequence[Labelled],
+    config: TrainConfig,
+    objective: Objective,
+    seed: int,
 ) -> str:
     """What a training is: its data, its settings and the weights that it starts from."""
-    data = identity.digest(train.z, train.pos, train.energy, train.force, valid.pos, valid.force)
+    data = identity.digest(
+        *(tensor for one in train for tensor in (one.z, one.pos, one.energy, one.force)),
+        *(tensor for one in valid for tensor in (one.pos, one.force)),
+    )
     return repr((identity.fingerprint(model), data, asdict(config), objective, seed))

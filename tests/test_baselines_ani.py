@@ -17,7 +17,7 @@ from asteroid.stages import Recipe
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchani") is None, reason="torchani is not installed")
 
-TOLERANCE = {"float64": 1e-9, "finite difference": 1e-5, "float32": 2e-4}  # kcal/mol and kcal/mol/Å
+TOLERANCE = {"float64": 1e-9, "finite difference": 1e-5}  # kcal/mol and kcal/mol/Å
 TRAIN = replace(tiny.TRAIN, steps=4, eval_every=2, learning_rate=1e-3)
 RECIPE = Recipe("ani", accurate=TRAIN, identification=TRAIN, inaccurate=TRAIN, fine_tuning=TRAIN)
 HELD_FIXED = {"molecule": "methanol", "valid": 5, "test": 8, "inaccurate": "gfn2", "recipe": RECIPE}
@@ -172,47 +172,29 @@ def test_runs_of_ani_1ccx_zero_shot_and_tuned(random_weights, tmp_path):
 # The recipe on our own labels
 
 
-def test_molecules_side_by_side_do_not_feel_each_other():
-    names = ("methanol", "ethanol", "formic_acid")
-    sets = [datasets.load(name, "gfn2")[:4] for name in names]
-    joined, model = ani.side_by_side(sets), network().double()
-    assert joined.molecule == "methanol+ethanol+formic_acid" and joined.z.shape == (20,)
-    energy, force = training.predict(model, joined.z, joined.pos)
-    alone = [training.predict(model, one.z, one.pos) for one in sets]
-    torch.testing.assert_close(energy, sum(part[0] for part in alone), rtol=0, atol=TOLERANCE["float64"])
-    torch.testing.assert_close(force, torch.cat([part[1] for part in alone], dim=1), rtol=0, atol=TOLERANCE["float64"])
-    torch.testing.assert_close(joined.force, torch.cat([one.force for one in sets], dim=1))
-    torch.testing.assert_close(joined.energy, sum(one.energy for one in sets))
-    assert float(joined.pos.abs().max()) < 20  # for the digits of single precision
-    _, single = training.predict(model.float(), joined.z, joined.pos.float())
-    assert float((single - force).abs().max()) < TOLERANCE["float32"] * float(force.abs().max()) + TOLERANCE["float32"]
-
-
-def test_sets_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="4 of methanol, 3 of ethanol"):
-        ani.side_by_side([datasets.load("methanol", "gfn2")[:4], datasets.load("ethanol", "gfn2")[:3]])
-
-
 def test_the_recipe_goes_from_cheap_labels_of_all_to_accurate_ones_of_one(monkeypatch, tmp_path):
     calls, original = [], training.fit
 
     def counted(model, train, valid, config, **options):
-        calls.append((train.molecule, train.level, len(train), valid.molecule, valid.level))
+        sets, held_out = training.as_list(train), training.as_list(valid)
+        names = [one.molecule for one in sets]
+        assert names == [one.molecule for one in held_out] and {one.level for one in held_out} == {"ccsd(t)"}
+        calls.append((names, {one.level for one in sets}, {len(one) for one in sets}, config.steps))
         return original(model, train, valid, config, **options)
 
     monkeypatch.setattr(training, "fit", counted)
     store = Store(tmp_path)
     record = runs.run(RUN, store, progress=False)
-    everyone = "methanol+ethanol+formic_acid"
+    everyone, steps = ["methanol", "ethanol", "formic_acid"], TRAIN.steps
     assert calls == [
-        (everyone, "gfn2", 10, everyone, "ccsd(t)"),
-        (everyone, "ccsd(t)", 6, everyone, "ccsd(t)"),
-        ("methanol", "ccsd(t)", 6, "methanol", "ccsd(t)"),
+        (everyone, {"gfn2"}, {10}, 3 * steps),
+        (everyone, {"ccsd(t)"}, {6}, 3 * steps),
+        (["methanol"], {"ccsd(t)"}, {6}, steps),
     ]
     assert list(record.histories) == ["inaccurate", "inaccurate-tuned", "inaccurate-tuned-tuned"]
     alone = replace(RUN, method="asteroid-unweighted")
     # Labels of all molecules are paid for, those of ethanol and formic acid cost more than methanol's.
-    own = runs._cost([runs.split_of(alone).train])
+    own = runs.label_cost([runs.split_of(alone).train])
     assert record.label_seconds["accurate"] > 3 * own
     assert len(runs.force_field(RUN, store).z) == 6
 
@@ -229,10 +211,10 @@ def test_the_key_of_the_recipe_names_the_labels_of_the_other_molecules(monkeypat
 
 def test_labels_of_which_none_was_timed_cost_their_records_median(methanol):
     labelled = replace(methanol[:4], seconds=torch.full((4,), torch.nan, dtype=torch.float64))
-    assert runs._cost([labelled]) == pytest.approx(4 * methanol.provenance["seconds_median"])
+    assert runs.label_cost([labelled]) == pytest.approx(4 * methanol.provenance["seconds_median"])
     mixed = replace(labelled, seconds=torch.tensor([2.0, torch.nan, 4.0, torch.nan], dtype=torch.float64))
-    assert runs._cost([labelled, mixed]) == pytest.approx(4 * methanol.provenance["seconds_median"] + 4 * 3.0)
-    assert runs._cost([replace(labelled, seconds=None, provenance={})]) is None and runs._cost([]) == 0
+    assert runs.label_cost([labelled, mixed]) == pytest.approx(4 * methanol.provenance["seconds_median"] + 4 * 3.0)
+    assert runs.label_cost([replace(labelled, seconds=None, provenance={})]) is None and runs.label_cost([]) == 0
 
 
 def test_molecules_with_too_few_accurate_labels_are_left_out():

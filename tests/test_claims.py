@@ -146,3 +146,14 @@ def test_the_paper_s_budgets_count_what_was_given_up(monkeypatch):
     )
     monkeypatch.setattr(comparison.runs, "table", lambda records: table)
     assert np.array_equal(comparison.table(PROFILE, [])["total_budget"], [50, 50, 50, 50])
+
+
+def test_table_4_is_judged_by_the_rows_that_can_be_run(monkeypatch):
+    monkeypatch.setattr(World, "store", None, raising=False)
+    monkeypatch.setattr(claims.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
+    worse = World(lambda spec: 0.9 if spec.method == "sgdml" else 0.3)
+    found = judge("Table 4", "sGDML", worse)
+    assert found.verdict == "reproduced" and "sGDML" in found.ours and "ANI" not in found.ours
+    assert verdict("Table 4", "sGDML", World(lambda spec: 0.2 if spec.method == "sgdml" else 0.3)) == "not reproduced"
+    monkeypatch.setattr(claims.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
+    assert verdict("Table 4", "sGDML", worse) == "not reproduced"

@@ -33,25 +33,28 @@ LAYERS = {
     "dynamics": {"calculator", "machine", "units"},
     "stability": {"dynamics", "units"},
     "stages": {"checks", "datasets", "force_field", "identity", "losses", "models", "objectives", "training", "units"},
+    "several": {"datasets", "force_field", "stages"},
     "levels": {"checks", "datasets", "dynamics", "levels", "sources", "training", "units"},
     "baselines": {
         *("baselines", "checks", "datasets", "force_field", "identity", "levels", "losses", "models", "stages"),
         *("training", "units"),
     },
     "methods": {"stages"},
-    "runs": {"baselines", "datasets", "force_field", "losses", "methods", "records", "stages", "training"},
+    "runs": {"baselines", "datasets", "force_field", "losses", "methods", "records", "several", "stages", "training"},
     "records": set(),
     "simulations": {"datasets", "dynamics", "levels", "records", "runs", "stability"},
     "profiles": {"runs", "stages", "training"},
-    "workload": {"methods", "models", "runs", "training"},
-    "sweeps": {"book", "profiles", "runs", "training", "workload"},
-    "comparison": {"planner", "profiles", "records", "runs"},
+    "workload": {"methods", "models", "runs", "stages", "training"},
+    "sweeps": {"baselines", "book", "profiles", "runs", "training", "workload"},
+    "comparison": {"methods", "planner", "profiles", "records", "runs"},
     "claims": {
         *("comparison", "datasets", "methods", "planner", "profiles", "records", "runs", "simulations", "stability"),
         "sweeps",
     },
     "plots": {"planner"},
     "plots_dynamics": {"plots"},
+    "plots_cost": {"plots"},
+    "step_cost": {"baselines", "datasets", "force_field", "models", "runs", "stages"},
 }
 CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels
 NEVER_AT_THE_TOP = {"psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"}

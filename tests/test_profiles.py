@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from asteroid import models, profiles, runs
+from asteroid import methods, models, profiles, runs
 
 NAMES = ["laptop", "paper", "smoke"]
 EMBEDDED = ["laptop", "smoke"]
@@ -135,3 +135,26 @@ def test_an_unknown_or_missing_setting_is_refused_by_name(how, tmp_path, monkeyp
     monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=f"'mine'.*{how}"):
         profiles.load("mine")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_ways_that_are_compared_have_equal_budgets(name):
+    profile = profiles.load(name)
+    ways = profile.compared("egnn")
+    budgets = [(molecule, b, seed) for molecule in profile.molecules for b in profile.budgets for seed in profile.seeds]
+    for way, specs in ways.items():
+        assert len(specs) == len(set(specs)), way
+        if way == "ANI-1ccx":
+            assert {spec.budget for spec in specs} == {0}
+            continue
+        free = way == f"Δ-ML on {profile.sampled.upper()}" and profile.sampled != profile.inaccurate
+        paid = specs[0].method in methods.TRADING and not free
+        cost = [(spec.molecule, spec.budget + paid * profile.given_up, spec.seed) for spec in specs]
+        assert set(cost) <= set(budgets) and min(profile.budgets) in {budget for _, budget, _ in cost}
+        assert way in ("ANI's recipe", f"Δ-ML on {profile.sampled.upper()}") or cost == budgets
+    assert {spec.recipe.model for spec in ways["ANI's recipe"]} == {"ani"}
+    assert (
+        ways["ANI's recipe"]
+        == profile.compared("gemnet-t" if "gemnet-t" in profile.recipes else "egnn")["ANI's recipe"]
+    )
+    assert {spec.inaccurate_budget for spec in ways["two heads"]} == {max(profile.inaccurate_budgets)}

@@ -98,13 +98,13 @@ def test_the_key_changes_with_the_version_of_the_recipe(monkeypatch):
 
 
 def test_stage_one_is_the_standard_training_of_the_same_labels():
-    assert ASTEROID.stage_one.key == STANDARD.key
-    assert replace(ASTEROID, inaccurate_budget=20).stage_one == ASTEROID.stage_one
-    assert with_recipe(ASTEROID, identification=QUICK).stage_one == with_recipe(
-        STANDARD, identification=QUICK, accurate=QUICK
+    (theta_a,) = ASTEROID.builds_on
+    assert theta_a.key == STANDARD.key
+    assert replace(ASTEROID, inaccurate_budget=20).builds_on == (theta_a,)
+    assert with_recipe(ASTEROID, identification=QUICK).builds_on == (
+        with_recipe(STANDARD, identification=QUICK, accurate=QUICK),
     )
-    assert STANDARD.stage_one is None
-    assert replace(ASTEROID, method="asteroid-unweighted").stage_one is None
+    assert STANDARD.builds_on == replace(ASTEROID, method="asteroid-unweighted").builds_on == ()
 
 
 def test_unknown_method_lists_the_known():

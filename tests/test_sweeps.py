@@ -210,6 +210,70 @@ def test_a_given_executor_that_breaks_is_the_callers_to_mend(store):
         sweeps.sweep([STANDARD], store, Broken(), progress=False)
 
 
+class Elsewhere(Executor):
+    """A worker of another machine: in another current folder, with a store of its own unless the folder is shared."""
+
+    def __init__(self, folder: Path, shared: bool, **other: str):
+        self.folder, self.shared, self.other = folder, shared, other
+
+    def submit(self, function, spec, store, key, call) -> Future:
+        future, back = Future(), Path.cwd()
+        os.chdir(self.folder)
+        try:
+            there = store if self.shared else Store(self.folder / "own")
+            future.set_result(function(spec, there, self.other.get("key", key), call))
+        except Exception as error:
+            future.set_exception(error)
+        finally:
+            os.chdir(back)
+        return future
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_relative_folder_is_that_of_the_sweep_and_no_record_stays_elsewhere(shared, tmp_path, monkeypatch):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (record,) = sweeps.sweep([STANDARD], Store("results"), Elsewhere(tmp_path / "there", shared), progress=False)
+    assert record.spec == STANDARD and (tmp_path / "here/results" / STANDARD.file_name).exists()
+    assert list((tmp_path / "there").iterdir()) == ([] if shared else [tmp_path / "there/own"])
+
+
+@pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
+def test_a_worker_with_other_labels_or_another_version_makes_nothing(store, tmp_path, trainings):
+    assert sweeps.sweep([STANDARD], store, Elsewhere(tmp_path, True, key="0" * 16), progress=False) == []
+    failure = json.loads((store.folder / "failures" / STANDARD.file_name).read_text())
+    assert "key 0000000000000000 where the sweep was started" in failure["error"] and trainings == []
+
+
+def test_a_process_makes_one_run_at_a_time(store, monkeypatch):
+    """Initial weights come from the process's own seed, which two trainings at once would share."""
+    under_way, most, original = [], [], training.fit
+
+    def fit(*args, **options):
+        under_way.append(None)
+        most.append(len(under_way))
+        time.sleep(0.05)
+        fitted = original(*args, **options)
+        under_way.pop()
+        return fitted
+
+    monkeypatch.setattr(training, "fit", fit)
+    with ThreadPoolExecutor(3) as executor:
+        sweeps.sweep([replace(STANDARD, seed=seed) for seed in range(3)], store, executor, progress=False)
+    assert most == [1, 1, 1]
+
+
+def test_an_interrupt_drops_what_a_given_executor_has_not_begun(store, monkeypatch):
+    def as_completed(futures):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "as_completed", as_completed)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(KeyboardInterrupt):
+        sweeps.sweep([replace(STANDARD, seed=seed) for seed in range(9)], store, executor, progress=False)
+    assert len(list(store.folder.glob("*.json"))) < 9
+
+
 @pytest.mark.filterwarnings("ignore:a process of the sweep died:UserWarning")
 @pytest.mark.parametrize("makes", [[0, 0, 0, 0], [0, 0, 1, 0, 0, 0]])
 def test_a_pool_that_breaks_again_and_again_ends_the_sweep(makes, store, monkeypatch):
@@ -303,6 +367,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
     profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE})
     specs = {"standard": [STANDARD], "asteroid": [ASTEROID]}
     profile.specs = lambda method, model: specs.get(method, [])
+    profile.compared = lambda model: {"standard": [STANDARD]}
     monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
     monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
@@ -321,6 +386,18 @@ def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, mo
         sweeps.main(["--profile", "smoke"])
     assert re.match("1 of 2 runs failed, see .*failures", stop.value.code)  # which Python prints, and exits with 1
     assert smoke.get(STANDARD) is not None
+
+
+def test_what_lacks_a_package_is_left_out_with_a_line_unless_it_is_recorded(smoke, monkeypatch, capsys):
+    monkeypatch.setattr(sweeps.baselines, "missing", lambda method: "get it" if method == "sgdml" else None)
+    ways = {"kernel": [replace(STANDARD, method="sgdml")], "standard": [STANDARD]}
+    assert sweeps.missing(ways, smoke) == {"kernel": "get it"}
+    sweeps.profiles.load("smoke").compared = lambda model: ways
+    sweeps.main(["--profile", "smoke"])
+    assert capsys.readouterr().out.count("left out: get it\n") == 1
+    assert smoke.get(STANDARD) is not None and smoke.get(ways["kernel"][0]) is None
+    monkeypatch.setattr(smoke, "get", lambda spec: "a record")
+    assert sweeps.missing(ways, smoke) == {}
 
 
 def test_the_command_line_refuses_an_unknown_profile_in_one_line():

@@ -9,8 +9,9 @@ import io
 import math
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def published_weights() -> dict[str, Tensor]:
             raise ValueError(f"{path} holds no weights of TorchANI ({type(error).__name__}); fetch it again") from None
     try:
         # It prints what it tries.
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        with _patience(), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             return dict(torchani.models.ANI1ccx().state_dict())
     except Exception as error:  # whatever the network has to say
         raise FileNotFoundError(
@@ -56,6 +57,17 @@ def published_weights() -> dict[str, Tensor]:
             "torchani.models.ANI1ccx()'`; elsewhere copy its file StateDicts/ani1ccx_state_dict.pt and set "
             f"{WEIGHTS} to its path"
         ) from None
+
+
+@contextlib.contextmanager
+def _patience(seconds: float = 10) -> Iterator[None]:
+    """How long to wait for an answer: behind some firewalls none ever comes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def zero_shot(valid: LabelledSet) -> ForceField:
@@ -118,62 +130,24 @@ def transfer(
 
     Args:
         split: of the molecule that counts.
-        others: of further molecules, with as many training, validation and inaccurate frames each.
-        recipe: of the model "ani"; `inaccurate` is the first training, `fine_tuning` the two others.
+        others: of further molecules.
+        recipe: of the model "ani"; `inaccurate` is the first training, `fine_tuning` the two others. Molecules take
+            turns in the first two, with so many steps each.
         seed, folder, progress: see `stages.standard`.
 
     Returns:
         The force field of the one molecule.
 
     Raises:
-        ValueError: if the recipe is of another model, a split lacks inaccurate labels, or the numbers of frames differ.
+        ValueError: if the recipe is of another model, or a split lacks inaccurate labels.
     """
     if recipe.model != "ani":
         raise ValueError(f"the recipe is of the model {recipe.model!r}; this way trains 'ani', see asteroid.models.ani")
     splits = [split, *others]
     if any(part.inaccurate is None for part in splits):
         raise ValueError("a split has no inaccurate labels; give datasets.split a second set for every molecule")
-    cheap, train, valid = (
-        side_by_side([getattr(part, name) for part in splits]) for name in ("inaccurate", "train", "valid")
-    )
+    cheap, train, valid = ([getattr(part, name) for part in splits] for name in ("inaccurate", "train", "valid"))
     keep = {"seed": seed, "folder": folder, "progress": progress}
     general = stages.train_on_inaccurate(cheap, valid, None, math.inf, recipe, **keep)
     general = stages.fine_tune(general, train, valid, recipe, **keep)
-    return stages.fine_tune(replace(general, z=split.train.z), split.train, split.valid, recipe, **keep)
-
-
-def side_by_side(sets: Sequence[LabelledSet], reach: float = ANI.CUTOFF) -> LabelledSet:
-    """One set of several: its frames hold a configuration of each molecule, out of reach of one another.
-
-    The energy of a model with a cutoff is then the sum of those of the molecules, and each force that of the molecule
-    alone: a batch trains on all of them, by the same loop as for one.
-
-    Args:
-        sets: of one level, of different molecules, with as many frames each.
-        reach: cutoff of the model, Å.
-
-    Returns:
-        The set; its positions are within some 10 Å, where single precision still resolves 10⁻⁶ Å.
-
-    Raises:
-        ValueError: if the numbers of frames differ.
-    """
-    if len(sets) == 1:
-        return sets[0]
-    if len({len(one) for one in sets}) > 1:
-        found = ", ".join(f"{len(one)} of {one.molecule}" for one in sets)
-        raise ValueError(f"the sets have different numbers of frames: {found}; take as many of each")
-    centred = [one.pos - one.pos.mean(dim=1, keepdim=True) for one in sets]
-    spacing = 2 * max(float(pos.norm(dim=-1).max()) for pos in centred) + reach + 0.5
-    edge = math.ceil(round(len(sets) ** (1 / 3), 9))
-    places = torch.cartesian_prod(*[torch.arange(edge, dtype=torch.float64)] * 3).reshape(-1, 3) - (edge - 1) / 2
-    return LabelledSet(
-        molecule="+".join(one.molecule for one in sets),
-        level=sets[0].level,
-        z=torch.cat([one.z for one in sets]),
-        pos=torch.cat([pos + spacing * place for pos, place in zip(centred, places)], dim=1),
-        energy=torch.stack([one.energy for one in sets]).sum(dim=0),
-        force=torch.cat([one.force for one in sets], dim=1),
-        seconds=None,
-        provenance={},
-    )
+    return stages.fine_tune(general, split.train, split.valid, recipe, **keep)

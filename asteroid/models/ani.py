@@ -72,7 +72,7 @@ class ANI(nn.Module):
 
 @cache
 def package() -> Any:
-    """TorchANI, without what it says at import of extensions that only a compiler of CUDA can build.
+    """TorchANI, without what it says at import of CUDA's extensions and of widgets for notebooks.
 
     Raises:
         ImportError: if it is not installed; the message has the command.
@@ -80,6 +80,7 @@ def package() -> Any:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The extensions")
+            warnings.filterwarnings("ignore", message="IProgress not found")  # of a bar for notebooks
             import torchani
             import torchani.arch
             import torchani.models

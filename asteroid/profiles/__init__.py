@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-from asteroid.methods import METHODS
 from asteroid.runs import RunSpec
 from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
@@ -36,13 +35,17 @@ class Profile:
         cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
         sampled: level that drove the simulation whose geometries score matching learns from.
         geometries: numbers of them.
-        empirical: the `level` whose labels count as free, and how many `labels` of it there are (Table 1).
+        empirical: the `level` whose labels count as free, how many `labels` of it there are, and the `budgets` of
+            accurate ones beside them (Table 1 and appendix A.3).
         gammas: values of γ, in units of the median bias, whose effect is shown (Fig 7a).
+        together: molecules that share one pre-training (Table 5), two or more of `molecules`, or none.
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
         ani: settings of the recipe of ANI-1ccx, which has a model of its own.
         quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, recipes.
+        your_molecule: of the notebook that makes its own labels: what it does where its parameters say nothing else
+            (smiles, cheap_level, accurate_level, budget_hours), its `sampling`, md_steps, recipes.
         dynamics: of the simulations: steps and replicas of the long ones (Fig 6a), step_sizes, length (fs) and number
             (runs) of the short ones (Fig 6b).
     """
@@ -59,12 +62,14 @@ class Profile:
     geometries: tuple[int, ...]
     empirical: Mapping[str, Any]
     gammas: tuple[float, ...]
+    together: tuple[str, ...]
     seeds: tuple[int, ...]
     valid: int
     test: int
     recipes: Mapping[str, Recipe]
     ani: Recipe
     quickstart: Mapping[str, Any]
+    your_molecule: Mapping[str, Any]
     dynamics: Mapping[str, Any]
 
     def accurate_level(self, molecule: str) -> str:
@@ -84,7 +89,7 @@ class Profile:
         Args:
             method: one of `runs.METHODS`.
             model: name of the architecture; of the method "ani" it is always "ani".
-            molecules: by default the profile's.
+            molecules: by default the profile's; of the method "asteroid-multi" those that it trains together.
         """
         recipe = self.ani if method == "ani" else self.recipe(model)
         if method in ("standard", "sgdml", "ani-1ccx-tuned"):
@@ -99,10 +104,13 @@ class Profile:
             sizes = [(0, self.sampled, frames) for frames in self.geometries]
         elif method == "score-matching":
             sizes = [(budget, self.sampled, max(self.geometries)) for budget in self.budgets]
+        elif method == "asteroid-multi":
+            sizes = [(min(self.budgets) - self.given_up, self.inaccurate, max(self.inaccurate_budgets))]
         else:
             # Those that ASTEROID is compared with get the cheap labels with which it does best.
             amounts = self.inaccurate_budgets if method.startswith("asteroid") else [max(self.inaccurate_budgets)]
             sizes = [(budget - self.given_up, self.inaccurate, labels) for labels in amounts for budget in self.budgets]
+        together = {molecule: self.accurate_level(molecule) for molecule in self.together}
         return [
             RunSpec(
                 molecule=molecule,
@@ -115,8 +123,9 @@ class Profile:
                 test=self.test,
                 seed=seed,
                 recipe=recipe,
+                together=together,
             )
-            for molecule in molecules or self.molecules
+            for molecule in molecules or (self.together if method == "asteroid-multi" else self.molecules)
             for budget, level, labels in sizes
             for seed in self.seeds
         ]
@@ -130,8 +139,11 @@ class Profile:
     def empirical_specs(self, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """ASTEROID with labels of an empirical force field, for which no accurate label is given up (section 5.3)."""
         level, labels = self.empirical["level"], self.empirical["labels"]
-        standard = self.specs("standard", model, molecules)
-        return [replace(spec, method="asteroid", inaccurate=level, inaccurate_budget=labels) for spec in standard]
+        return [
+            replace(spec, method="asteroid", inaccurate=level, inaccurate_budget=labels)
+            for spec in self.specs("standard", model, molecules)
+            if spec.budget in self.empirical["budgets"]
+        ]
 
     def gamma_specs(self, model: str, gamma: float, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """ASTEROID with one γ and the fewest accurate labels; infinity is training without weights (Fig 7a)."""
@@ -143,31 +155,35 @@ class Profile:
     def compared(self, model: str, molecules: tuple[str, ...] | None = None) -> dict[str, list[RunSpec]]:
         """The runs of Table 4, and of two ways that it lacks, by name.
 
-        At all budgets, with the most inaccurate labels; ANI's recipe and Δ-ML on labels that cost next to nothing, for
-        which no accurate label is given up, at the smallest budget only.
+        Standard training, ASTEROID and sGDML are at all budgets, the others at the smallest; all have the most
+        inaccurate labels. Δ-ML on labels that cost next to nothing gives up no accurate one.
 
         Args:
             model: architecture of the ways that have none of their own.
             molecules: by default the profile's.
         """
-        of = {method: self.specs(method, model, molecules) for method in METHODS}
+
+        def of(method: str) -> list[RunSpec]:
+            return self.specs(method, model, molecules)
+
         most = max(self.inaccurate_budgets)
         ways = {
-            "ANI-1ccx": of["ani-1ccx"],
-            "ANI-1ccx, fine-tuned": of["ani-1ccx-tuned"],
-            "ANI's recipe": self.low_resource("ani", model, molecules),
-            f"Δ-ML on {self.inaccurate.upper()}": of["delta"],
-            "sGDML": of["sgdml"],
-            "fidelity embedding": of["fidelity"],
-            "two heads": of["two-heads"],
-            "standard": of["standard"],
-            "ASTEROID": [spec for spec in of["asteroid"] if spec.inaccurate_budget == most],
+            "standard": of("standard"),
+            "ASTEROID": [spec for spec in of("asteroid") if spec.inaccurate_budget == most],
+            "sGDML": of("sgdml"),
+            "fidelity embedding": self.low_resource("fidelity", model, molecules),
+            "two heads": self.low_resource("two-heads", model, molecules),
+            f"Δ-ML on {self.inaccurate.upper()}": self.low_resource("delta", model, molecules),
         }
-        if self.sampled == self.inaccurate:
-            return ways
-        free = self.low_resource("standard", model, molecules)
+        if self.sampled != self.inaccurate:
+            free = self.low_resource("standard", model, molecules)
+            ways[f"Δ-ML on {self.sampled.upper()}"] = [
+                replace(spec, method="delta", inaccurate=self.sampled) for spec in free
+            ]
         return ways | {
-            f"Δ-ML on {self.sampled.upper()}": [replace(spec, method="delta", inaccurate=self.sampled) for spec in free]
+            "ANI's recipe": self.low_resource("ani", model, molecules),
+            "ANI-1ccx": of("ani-1ccx"),
+            "ANI-1ccx, fine-tuned": self.low_resource("ani-1ccx-tuned", model, molecules),
         }
 
 
@@ -190,7 +206,7 @@ def load(name: str) -> Profile:
         odd = f"unknown settings {sorted(set(content) - known)}, missing {sorted(known - set(content))}"
         raise ValueError(f"profile {name!r}: {odd}")
     try:
-        for part in (content, content["quickstart"]):
+        for part in (content, content["quickstart"], content["your_molecule"]):
             part["recipes"] = {model: _recipe(model, settings) for model, settings in part["recipes"].items()}
         content["ani"] = _recipe("ani", content["ani"])
     except (TypeError, KeyError, ValueError) as error:

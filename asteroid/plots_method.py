@@ -1,0 +1,54 @@
+"""Figures of the method itself and of its toy example, in the style of `plots`."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from asteroid.plots import COLORS, _label_ticks, _styled
+
+
+@_styled
+def weights_by_gamma(bias: np.ndarray, weights: Mapping[float, np.ndarray], level: str) -> Figure:
+    """The weight of a frame by its bias, a line for each γ, over the distribution of the bias (Eq. 2).
+
+    Args:
+        bias: (frames,), kcal/mol/Å.
+        weights: by γ (in units of the median bias), (frames,), mean 1.
+        level: name of the inaccurate level.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 3.6))
+    sns.histplot(x=bias, ax=axes, bins=40, color="0.6", alpha=0.5, edgecolor="none")
+    axes.set(xlabel=f"bias of a {level.upper()} frame [kcal/mol/Å]", ylabel="frames")
+    other, order = axes.twinx(), np.argsort(bias)
+    for color, style, (gamma, weight) in zip(COLORS, ("-", "--", "-.", ":"), weights.items()):
+        other.plot(bias[order], weight[order], color=color, ls=style, lw=2, label=f"γ = {gamma:g} × median")
+    other.axhline(1, color="0.4", lw=0.8)
+    other.set(ylabel="weight in the loss (mean 1)", ylim=(0, None))
+    other.spines["right"].set_visible(True)
+    other.legend()
+    return figure
+
+
+@_styled
+def toy_errors(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
+    """Test error of the toy example, a line for each method, double logarithmic.
+
+    Args:
+        table: rows with columns `x`, `method` and `error`, one for each repetition.
+        x: column of the horizontal axis, positive.
+        xlabel: its name, with unit.
+    """
+    figure, axes = plt.subplots(figsize=(6.2, 4.4))
+    for place, (method, rows) in enumerate(table.groupby("method", sort=False)):
+        groups = rows.groupby(x)["error"]
+        style = {"color": ["black", *COLORS][place], "marker": "os^Dv"[place], "label": method}
+        mean, spread = groups.mean(), groups.std(ddof=1)
+        axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, ms=5, lw=1.6, elinewidth=1.1, **style)
+    axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="test MAE [standard deviation of a target]")
+    _label_ticks(axes, sorted(table[x].unique()))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    return figure

@@ -1,0 +1,395 @@
+"""The toy example of appendix A.5: a linear function, learned from few exact points and many with a bias.
+
+All repetitions train at once, as one batch of networks. What the paper does not give (outputs, set of biases, training)
+is a field of `Toy`.
+"""
+
+import hashlib
+import json
+import math
+import numbers
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from asteroid import losses, records
+from asteroid.records import Store
+
+if TYPE_CHECKING:
+    from asteroid.profiles import Profile
+
+# Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
+VERSION = 1
+
+INPUTS, HIDDEN = 16, 128
+BATCH = 50
+EVALUATIONS = 20  # on the validation points, in each training
+
+Parameters = list[Tensor]  # weight (networks, in, out) and bias (networks, 1, out) of each layer
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Everything that decides the outcome of the toy example.
+
+    Attributes:
+        accurate: points with exact targets A x, where A is a random Gaussian matrix that gives them unit variance.
+        biases: the targets of a biased point are A x + b, with one of these drawn for each point.
+        by_input: the bias is not drawn but a function of x: its place among these by the projection of x on a hidden
+            direction, as often each.
+        biased: number of biased points.
+        outputs: number of targets of a point.
+        valid, test: exact points held out.
+        steps: of standard training; of the three stages, the second takes two thirds of them and the third one third.
+        learning_rates: all are tried in each training, and the validation error chooses.
+        weight_decay: of AdamW.
+        gammas: γ in units of the median bias; the validation error after the last stage chooses.
+        seeds: a repetition for each, with other points, matrix and initial weights.
+
+    Raises:
+        ValueError: lists every setting that is out of its range.
+    """
+
+    accurate: int
+    biases: tuple[float, ...] = (0.0, 0.5, 1.0)
+    by_input: bool = False
+    biased: int = 2000
+    outputs: int = 8
+    valid: int = 50
+    test: int = 1000
+    steps: int = 750
+    learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
+    weight_decay: float = 1.0
+    gammas: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
+    seeds: tuple[int, ...] = tuple(range(10))
+
+    def __post_init__(self):
+        least = {"accurate": 1, "biased": 2, "outputs": 1, "valid": 1, "test": 1, "steps": 3}
+        wrong = [
+            f"{name} is {value!r}, expected a whole number of {smallest} or more"
+            for name, smallest in least.items()
+            if not isinstance(value := getattr(self, name), numbers.Integral) or value < smallest
+        ]
+        ranges = {
+            "biases": (math.isfinite, "finite numbers"),
+            "learning_rates": (lambda value: 0 < value < math.inf, "numbers above 0"),
+            "gammas": (lambda value: 0 < value < math.inf, "numbers above 0"),
+            "seeds": (lambda value: isinstance(value, int) and value >= 0, "whole numbers not below 0"),
+        }
+        for name, (holds, expected) in ranges.items():
+            values = tuple(getattr(self, name))
+            object.__setattr__(self, name, values)
+            if not values or len(set(values)) < len(values) or not all(map(holds, values)):
+                wrong.append(f"{name} is {values}, expected one or more {expected}, each once")
+        if not 0 <= self.weight_decay < math.inf:
+            wrong.append(f"weight_decay is {self.weight_decay!r}, expected a number not below 0")
+        if wrong:
+            raise ValueError(f"Toy: {'; '.join(wrong)}")
+
+    @property
+    def key(self) -> str:
+        """Hash of the settings and `VERSION`."""
+        content = asdict(self) | {"version": VERSION}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the record's file, which a person can read too."""
+        return f"toy-a{self.accurate}-i{self.biased}-o{self.outputs}-{self.key}.json"
+
+
+@dataclass(frozen=True)
+class ToyRecord:
+    """What the methods came to; a few kilobytes of JSON.
+
+    Attributes:
+        spec: the settings.
+        key: their key when the record was made.
+        errors: by method, named as in `methods.METHODS`, the mean absolute error on the test points of each repetition.
+        gamma: (repetitions,) γ chosen by ASTEROID, in units of the median bias.
+        learning_rates: by training ("standard", "stage 2", "stage 3"), those chosen by (repetitions,); stages of the
+            chosen γ.
+        weight_shares: for each of `spec.biases`, the share in the sum of all weights that its points have at the chosen
+            γ, mean over repetitions.
+        seconds: wall time.
+        threads, date, versions: as in `records.Record`.
+    """
+
+    spec: Toy
+    key: str
+    errors: Mapping[str, list[float]]
+    gamma: list[float]
+    learning_rates: Mapping[str, list[float]]
+    weight_shares: list[float]
+    seconds: float
+    threads: int
+    date: str
+    versions: Mapping[str, str]
+
+
+class Points(NamedTuple):
+    """Inputs x (repetitions, points, inputs) and targets y (repetitions, points, outputs)."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Data(NamedTuple):
+    """The points of all repetitions; `drawn` (repetitions, points) says which of the biases a biased point has."""
+
+    accurate: Points
+    biased: Points
+    drawn: Tensor
+    valid: Points
+    test: Points
+
+
+class Trained(NamedTuple):
+    """Networks with their validation errors and the learning rates (networks,) that gave the smallest."""
+
+    parameters: Parameters
+    error: Tensor
+    learning_rate: Tensor
+
+
+def run(spec: Toy, store: Store) -> ToyRecord:
+    """Make the toy example, or read its record if the store has it; ValueError if the record is damaged."""
+    path = store.folder / spec.file_name
+    if path.exists():
+        return ToyRecord(**{**records.read_record(path, ToyRecord, spec.key), "spec": spec})
+    started = time.perf_counter()
+    found = compare(spec)
+    record = ToyRecord(
+        spec=spec,
+        key=spec.key,
+        **found,
+        seconds=time.perf_counter() - started,
+        threads=torch.get_num_threads(),
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        versions={"python": platform.python_version(), "torch": torch.__version__, "platform": platform.machine()},
+    )
+    records.write_record(path, asdict(record))
+    return record
+
+
+def by_accurate(profile: "Profile") -> list[Toy]:
+    """One for each number of accurate points."""
+    return [_of(profile, accurate=number) for number in profile.toy["accurate"]]
+
+
+def by_largest_bias(profile: "Profile") -> list[Toy]:
+    """One for each size of the bias, with few accurate points."""
+    return [_of(profile, biases=(0.0, size / 2, size)) for size in profile.toy["largest_bias"]]
+
+
+def by_choice(profile: "Profile") -> dict[str, Toy]:
+    """What the paper leaves open, chosen otherwise: by a name, with few accurate points."""
+    return {
+        "as above": _of(profile),
+        "1 output": _of(profile, outputs=1),
+        "32 outputs": _of(profile, outputs=32),
+        "no weight decay": _of(profile, weight_decay=0.0),
+        "biases −1, 0, 1": _of(profile, biases=(-1.0, 0.0, 1.0)),
+        "biases ½, 1, 1½: every point has one": _of(profile, biases=(0.5, 1.0, 1.5)),
+        "bias 1 for every point": _of(profile, biases=(1.0,)),
+        "bias a function of x": _of(profile, by_input=True),
+    }
+
+
+def compare(spec: Toy) -> dict:
+    """Train by every method: the fields of `ToyRecord` that are results."""
+    data, fresh = draw(spec), initial(spec)
+    final = spec.steps // 3
+    standard = train(spec, fresh, data.accurate, None, data.valid, spec.steps)
+    # Stage 1 is the same training as the standard one.
+    bias = estimated_bias(standard.parameters, data.biased)
+    weights = [weights_of(bias, gamma) for gamma in spec.gammas]
+    # One batch of networks for all γ, the last of them infinite, which is training without weights.
+    repeats = len(weights) + 1
+    stage_two = train(
+        spec,
+        [part.repeat(repeats, 1, 1) for part in fresh],
+        data.biased,
+        torch.cat([*weights, torch.ones_like(bias)]),
+        data.valid,
+        spec.steps - final,
+    )
+    stage_three = train(spec, stage_two.parameters, data.accurate, None, data.valid, final)
+
+    def by_gamma(values: Tensor) -> Tensor:  # (γ, repetitions)
+        return values.view(repeats, -1)
+
+    def at(values: Tensor, place: Tensor) -> list[float]:
+        return by_gamma(values).gather(0, place[None])[0].tolist()
+
+    best = by_gamma(stage_three.error)[:-1].argmin(dim=0)  # which γ, (repetitions,)
+    best_untuned = by_gamma(stage_two.error)[:-1].argmin(dim=0)
+    without = torch.full_like(best, len(weights))
+    before, after = (test_error(part.parameters, data.test) for part in (stage_two, stage_three))
+    chosen = torch.stack(weights)[best, torch.arange(len(best))]  # (repetitions, points)
+    shares = [chosen[data.drawn == place].sum() / chosen.sum() for place in range(len(spec.biases))]
+    return {
+        "errors": {
+            "standard": test_error(standard.parameters, data.test).tolist(),
+            "asteroid": at(after, best),
+            "asteroid-unweighted": at(after, without),
+            "asteroid-not-tuned": at(before, best_untuned),
+            "inaccurate": at(before, without),
+        },
+        "gamma": torch.tensor(spec.gammas, dtype=torch.float64)[best].tolist(),
+        "learning_rates": {
+            "standard": standard.learning_rate.tolist(),
+            "stage 2": at(stage_two.learning_rate, best),
+            "stage 3": at(stage_three.learning_rate, best),
+        },
+        "weight_shares": [float(share) for share in shares],
+    }
+
+
+def draw(spec: Toy) -> Data:
+    """The points of every repetition. The inputs are standard normal."""
+    repetitions = []
+    for seed in spec.seeds:
+        generator = _generator(seed, 0)
+        matrix = torch.randn(INPUTS, spec.outputs, generator=generator) / math.sqrt(INPUTS)
+        direction = torch.randn(INPUTS, generator=generator)
+        valid, test, biased, accurate = (
+            torch.randn(number, INPUTS, generator=generator)
+            for number in (spec.valid, spec.test, spec.biased, spec.accurate)
+        )
+        if spec.by_input:
+            rank = (biased @ direction).argsort().argsort()
+            drawn = rank * len(spec.biases) // spec.biased
+        else:
+            drawn = torch.randint(len(spec.biases), (spec.biased,), generator=generator)
+        added = torch.tensor(spec.biases)[drawn, None]
+        repetitions.append(
+            (accurate, accurate @ matrix, biased, biased @ matrix + added, drawn)
+            + (valid, valid @ matrix, test, test @ matrix)
+        )
+    xa, ya, xb, yb, drawn, xv, yv, xt, yt = map(torch.stack, zip(*repetitions))
+    return Data(Points(xa, ya), Points(xb, yb), drawn, Points(xv, yv), Points(xt, yt))
+
+
+def initial(spec: Toy) -> Parameters:
+    """Untrained networks of two hidden layers, one for each repetition, uniform within ± 1/√(inputs of the layer)."""
+    sizes, networks = (INPUTS, HIDDEN, HIDDEN, spec.outputs), []
+    for seed in spec.seeds:
+        generator = _generator(seed, 1)
+        shapes = [shape for inputs, outputs in zip(sizes, sizes[1:]) for shape in ((inputs, outputs), (1, outputs))]
+        bounds = [inputs**-0.5 for inputs in sizes[:-1] for _ in range(2)]
+        networks.append(
+            [bound * (2 * torch.rand(shape, generator=generator) - 1) for shape, bound in zip(shapes, bounds)]
+        )
+    return [torch.stack(part) for part in zip(*networks)]
+
+
+def predict(parameters: Parameters, x: Tensor) -> Tensor:
+    """Outputs (networks, points, outputs) for x (networks, points, inputs), each network its own."""
+    *hidden, last = zip(parameters[::2], parameters[1::2])
+    for weight, bias in hidden:
+        x = torch.baddbmm(bias, x, weight).relu()
+    return torch.baddbmm(last[1], x, last[0])
+
+
+def test_error(parameters: Parameters, points: Points) -> Tensor:
+    """Mean absolute error (networks,). With more networks than repetitions, these are taken round after round."""
+    x, y = _for(parameters, points)
+    return (predict(parameters, x) - y).abs().mean(dim=(1, 2))
+
+
+test_error.__test__ = False  # its name is no reason for pytest to collect it
+
+
+def estimated_bias(parameters: Parameters, biased: Points) -> Tensor:
+    """Stage 1: Δ(x) (repetitions, points), by `losses.frame_bias` with the outputs in the place of force components."""
+    found = predict(parameters, biased.x)
+    return torch.stack([losses.frame_bias(a[..., None], b[..., None]) for a, b in zip(found, biased.y)])
+
+
+def weights_of(bias: Tensor, gamma: float) -> Tensor:
+    """Weights (repetitions, points) by `losses.bias_weights`, with γ in units of each repetition's median bias."""
+    return torch.stack([losses.bias_weights(row, gamma * float(row.median())) for row in bias])
+
+
+def train(spec: Toy, start: Parameters, points: Points, weight: Tensor | None, valid: Points, steps: int) -> Trained:
+    """Train networks at every learning rate and keep, for each, the rate and the step of the smallest validation error.
+
+    The loss is the mean of w · |error|. AdamW with batches drawn with replacement; the learning rate falls to zero along
+    a cosine.
+
+    Args:
+        spec: settings.
+        start: networks, as many as repetitions or several times as many; left as they are.
+        points: to learn, of each repetition.
+        weight: (networks, points), or None for ones.
+        valid: validation points.
+        steps: number of steps.
+    """
+    tried = [_fit(spec, start, points, weight, valid, steps, rate) for rate in spec.learning_rates]
+    error, place = torch.stack([error for _, error in tried]).min(dim=0)
+    networks = torch.arange(len(place))
+    parameters = [torch.stack(parts)[place, networks] for parts in zip(*(found for found, _ in tried))]
+    return Trained(parameters, error, torch.tensor(spec.learning_rates, dtype=torch.float64)[place])
+
+
+def _fit(
+    spec: Toy,
+    start: Parameters,
+    points: Points,
+    weight: Tensor | None,
+    valid: Points,
+    steps: int,
+    learning_rate: float,
+) -> tuple[Parameters, Tensor]:
+    parameters = [part.clone().requires_grad_() for part in start]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=spec.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    x, y = _for(parameters, points)
+    networks = torch.arange(len(x))[:, None]
+    batches = _batches(spec, x, steps)
+    best, best_error = [part.clone() for part in start], torch.full((len(x),), math.inf)
+    for step in range(steps):
+        rows = networks, batches[:, step]
+        error = (predict(parameters, x[rows]) - y[rows]).abs().mean(dim=2)
+        loss = (error if weight is None else weight[rows] * error).mean(dim=1).sum()  # networks do not touch each other
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % max(1, steps // EVALUATIONS) == 0 or step + 1 == steps:
+            with torch.no_grad():
+                found = test_error(parameters, valid)
+                better = found < best_error
+                best_error = torch.where(better, found, best_error)
+                for kept, part in zip(best, parameters):
+                    kept[better] = part[better]
+    return best, best_error
+
+
+def _batches(spec: Toy, x: Tensor, steps: int) -> Tensor:
+    """Points (networks, steps, batch) of each step, by the seed of the network's repetition."""
+    size = (steps, min(BATCH, x.shape[1]))
+    drawn = torch.stack([torch.randint(x.shape[1], size, generator=_generator(seed, 2)) for seed in spec.seeds])
+    return drawn.repeat(len(x) // len(drawn), 1, 1)
+
+
+def _for(parameters: Parameters, points: Points) -> Points:
+    """The points for each network, where there are several times as many networks as repetitions."""
+    times = len(parameters[0]) // len(points.x)
+    return Points(points.x.repeat(times, 1, 1), points.y.repeat(times, 1, 1))
+
+
+def _generator(seed: int, purpose: int) -> torch.Generator:
+    return torch.Generator().manual_seed(3 * seed + purpose)
+
+
+def _of(profile: "Profile", **changes: object) -> Toy:
+    sizes: Sequence = profile.toy
+    settings = {"accurate": sizes["few"], "steps": sizes["steps"], "seeds": tuple(range(sizes["seeds"]))}
+    return Toy(**(settings | changes))

@@ -1,0 +1,73 @@
+"""Seconds of a step of dynamics: measured where the programs are, recorded where they are not."""
+
+import importlib.util
+import time
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+from ase.calculators.lj import LennardJones
+
+from asteroid import datasets, levels, models, runs, step_cost
+from asteroid.baselines import sgdml
+
+DELTA = replace(tiny.STANDARD, method="delta", inaccurate="pbe")
+PAUSE = 0.02  # s
+
+
+@pytest.fixture(autouse=True)
+def few_calls(monkeypatch):
+    step_cost._measured.cache_clear()
+    monkeypatch.setattr(step_cost, "CALLS", 10)
+    yield
+    step_cost._measured.cache_clear()
+
+
+class Slow(LennardJones):
+    def calculate(self, *args, **kwargs):
+        time.sleep(PAUSE)
+        super().calculate(*args, **kwargs)
+
+
+def test_a_step_of_delta_includes_the_cheap_level(monkeypatch):
+    monkeypatch.setattr(levels, "calculator", lambda level: Slow())
+    network, both = step_cost.seconds_per_step(tiny.STANDARD), step_cost.seconds_per_step(DELTA)
+    assert 0 < network < both and both > PAUSE
+
+
+def test_a_level_that_cannot_be_computed_costs_what_was_recorded(monkeypatch):
+    def calculator(level):
+        raise ImportError("no program")
+
+    monkeypatch.setattr(levels, "calculator", calculator)
+    recorded = float(datasets.load("methanol", "pbe").seconds.nanmean())
+    assert recorded < step_cost.seconds_per_step(DELTA) < recorded + 0.5
+    monkeypatch.setattr(runs, "label_cost", lambda sets: None)
+    step_cost._measured.cache_clear()
+    assert step_cost.seconds_per_step(DELTA) is None
+
+
+def test_methods_with_the_same_network_are_measured_once(monkeypatch):
+    built = []
+    original = models.build
+    monkeypatch.setattr(models, "build", lambda *args, **config: (built.append(args), original(*args, **config))[1])
+    same = [tiny.STANDARD, tiny.ASTEROID, replace(tiny.ASTEROID, method="fidelity"), replace(tiny.STANDARD, seed=1)]
+    threads = torch.get_num_threads()
+    assert len({step_cost.seconds_per_step(spec) for spec in same}) == len(built) == 1
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.skipif(importlib.util.find_spec("sgdml") is None, reason="sgdml is not installed")
+def test_sgdml_is_measured_with_its_own_labels():
+    few, many = (replace(tiny.STANDARD, method="sgdml", budget=budget) for budget in (5, 40))
+    assert step_cost.seconds_per_step(few) > 0 and step_cost.seconds_per_step(many) > 0
+    assert step_cost._measured.cache_info().currsize == 2
+
+
+def test_a_method_whose_package_is_missing_has_no_cost(monkeypatch):
+    def train(*args, **kwargs):
+        raise ImportError("sGDML is not installed")
+
+    monkeypatch.setattr(sgdml, "train", train)
+    assert step_cost.seconds_per_step(replace(tiny.STANDARD, method="sgdml")) is None

@@ -1,0 +1,198 @@
+"""Labels of one's own: the budget divided, configurations kept in their order, and what the notebook refuses."""
+
+import importlib.util
+import json
+import math
+from dataclasses import asdict
+
+import nbformat
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import CalculatorSetupError
+
+from asteroid import book, planner
+from asteroid.datasets import DatasetError
+from asteroid.levels import labelling, series
+from asteroid.planner import Spending, least_budget, spend
+
+NOTEBOOK = book.root() / "notebooks/your_molecule.ipynb"
+COSTS = [(0.5, 0.0014), (30.0, 1.5), (10.0, 9.0), (3600.0, 0.002), (0.01, 0.00999)]  # of an accurate and a cheap label
+QUICK = {"trajectories": 2, "every": 2, "equilibration": 4, "progress": False}
+
+needs_labels = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("openmm", "rdkit", "tblite", "pyscf"))),
+    reason="openmm, rdkit, tblite and pyscf are not all installed",
+)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("times", [1.0, 1.5, 3.0, 20.0, 1000.0])
+def test_both_sides_cost_the_same_and_all_fits_into_the_budget(cost, times):
+    accurate, cheap = cost
+    budget = times * least_budget(*cost)
+    plan = spend(budget, *cost)
+    assert plan.seconds(*cost) <= budget * (1 + 1e-6)
+    assert plan.seconds(*cost) > budget - 2 * accurate  # and nothing is left over
+    cost_of_asteroid = plan.asteroid * accurate + plan.cheap * cheap
+    assert plan.standard * accurate - accurate < cost_of_asteroid <= plan.standard * accurate * (1 + 1e-9)
+    assert planner.FEWEST <= plan.asteroid < plan.standard
+    assert plan.standard - plan.asteroid <= math.ceil(planner.SHARE * plan.standard)
+    assert 0 < plan.cheap <= planner.CHEAP_PER_ACCURATE * plan.standard
+
+
+def test_a_budget_that_was_worked_out_by_hand():
+    # A tenth and a fifth of 1000 labels are above the limits: 50 + 200 are held out, at both levels. Of the
+    # rest, 10000 - 250 · 10.25 s, an accurate label with its 8 cheap ones, a fifth of its time, takes 10 + 2 s.
+    assert spend(10_000, 10, 0.25) == Spending(valid=50, test=200, standard=619, asteroid=619 - 124, cheap=4952)
+    # Cheap labels that cost nothing are taken ten for each accurate one, and one accurate label pays for them.
+    assert spend(10_000, 10, 1e-4) == Spending(valid=50, test=200, standard=749, asteroid=748, cheap=7490)
+
+
+def test_a_larger_budget_buys_no_less():
+    plans = [asdict(spend(budget, 2, 0.05)) for budget in np.geomspace(least_budget(2, 0.05), 1e5, 30)]
+    for name in ("valid", "test"):
+        assert all(np.diff([plan[name] for plan in plans]) >= 0)
+    assert plans[-1]["asteroid"] > 10 * plans[0]["asteroid"]
+
+
+def test_too_small_a_budget_names_the_smallest():
+    least = least_budget(5, 0.1)
+    with pytest.raises(ValueError, match=rf"at least {math.ceil(least)} s \(0\.0\d+ hours\)"):
+        spend(0.99 * least, 5, 0.1)
+    said = "a budget of -1 s is too small"
+    with pytest.raises(ValueError, match=said):
+        spend(-1, 5, 0.1)
+
+
+@pytest.mark.parametrize("cost", [(1, 1), (1, 2), (0, 0), (1, 0), (math.nan, 1), (math.inf, 1)])
+def test_cheap_labels_that_are_not_cheaper_are_refused(cost):
+    with pytest.raises(ValueError, match="must take less"):
+        spend(1e6, *cost)
+
+
+@needs_labels
+def test_more_configurations_begin_with_the_same_ones(tmp_path):
+    few = series.frames(tmp_path, "O", "mmff", 3, batch=4, **QUICK)
+    assert len(few) == 3 and len(list(tmp_path.iterdir())) == 1
+    more = series.frames(tmp_path, "O", "mmff", 9, batch=4, **QUICK)
+    np.testing.assert_array_equal(more.pos[:3], few.pos)
+    assert len(more) == 9 and len(list(tmp_path.iterdir())) == 3
+    assert len({frame.tobytes() for frame in more.pos}) == 9
+    # A batch has two trajectories of two frames each, and the third batch is cut short.
+    assert [sorted(more.trajectory[k : k + 4]) for k in (0, 4)] == [[0, 0, 1, 1], [4, 4, 5, 5]]
+    assert more.provenance["molecule"] == "O" and more.provenance["seconds"] > few.provenance["seconds"] > 0
+    known = [series.frames(tmp_path, "O", "mmff", 9, batch=4, **QUICK) for _ in range(2)]
+    np.testing.assert_array_equal(known[0].pos, known[1].pos)
+
+
+@needs_labels
+def test_labels_outlive_a_larger_number_of_configurations(tmp_path):
+    ledger = tmp_path / "gfn2.jsonl"
+    labelling.label(series.frames(tmp_path, "O", "mmff", 3, batch=4, **QUICK), "gfn2", ledger, progress=False)
+    written = ledger.read_text()
+    labelling.label(series.frames(tmp_path, "O", "mmff", 6, batch=4, **QUICK), "gfn2", ledger, progress=False)
+    assert ledger.read_text().startswith(written)
+    made = [row["frame"] for row in map(json.loads, ledger.read_text().splitlines()) if "frame" in row]
+    assert made == [0, 1, 2, 3, 4, 5]
+
+
+@needs_labels
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"molecule": "N"}, "configurations of atoms 'OH2', not 'NH3'"),
+        ({"seed": 1}, "configurations of seed 0, not 1"),
+        ({"level": "gfn2"}, "configurations of level 'mmff', not 'gfn2'"),
+        ({"batch": 5}, "configurations of batch 4, not 5"),
+        ({"temperature": 300}, "configurations of temperature None, not 300"),
+    ],
+)
+def test_a_folder_of_other_configurations_is_refused(tmp_path, other, said):
+    given = {"molecule": "O", "level": "mmff", "number": 2, "batch": 4}
+    series.frames(tmp_path, **given, **QUICK)
+    with pytest.raises(DatasetError, match=said):
+        series.frames(tmp_path, **(given | other), **QUICK)
+
+
+@needs_labels
+def test_a_batch_that_was_cut_short_is_no_batch(tmp_path, monkeypatch):
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(series.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            series.frames(tmp_path, "O", "mmff", 2, batch=4, **QUICK)
+    assert len(series.frames(tmp_path, "O", "mmff", 2, batch=4, **QUICK)) == 2
+    (tmp_path / "frames_0.npz").write_bytes(b"PK")
+    with pytest.raises(DatasetError, match="frames_0.npz is no npz file. Delete it and it is sampled again"):
+        series.frames(tmp_path, "O", "mmff", 2, batch=4, **QUICK)
+
+
+@needs_labels
+def test_a_charge_is_known_from_the_smiles_string(tmp_path):
+    sample = series.frames(tmp_path, "[NH4+]", "gfn2", 2, batch=2, **QUICK)
+    assert sample.provenance["settings"]["charge"] == 1
+    atoms = Atoms(sample.z, sample.pos[0])  # without a SMILES string the charge is not known, and 11 electrons are odd
+    with pytest.raises(CalculatorSetupError, match="11 electrons; only closed shells"):
+        series.frames(tmp_path / "other", atoms, "gfn2", 2, batch=2, **QUICK)
+
+
+def checked(**parameters) -> dict:
+    """What the notebook holds after the cell that looks at its parameters, executed here."""
+    namespace = {}
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, namespace)
+        if "parameters" in cell.metadata.get("tags", []):
+            namespace |= {"profile": "smoke", **parameters}
+        if cell.id == "your-molecule-check":
+            return namespace
+    raise AssertionError("the notebook has lost its check")
+
+
+@needs_labels
+def test_the_notebook_takes_a_theory_with_its_basis_and_a_charge():
+    found = checked(smiles="[NH4+]", cheap_level="mmff", accurate_level="pbe/def2-svp")
+    level, settings = found["theories"]["pbe/def2-svp"]
+    assert (level, settings, found["driver"]) == ("pbe", {"basis": "def2-svp", "charge": 1}, "mmff")
+    assert set(found["theories"]["mmff"][1]) == {"charge", "reference"}
+    assert checked(smiles="O", cheap_level="pbe", accurate_level="ccsd(t)")["driver"] == "gfn2"
+
+
+@needs_labels
+@pytest.mark.parametrize(
+    ("parameters", "error", "said"),
+    [
+        ({"smiles": "ethanol"}, ValueError, "'ethanol' is no SMILES string .* 'ase:NAME'"),
+        ({"smiles": "ase:ethanol"}, ValueError, "ASE has no molecule 'ethanol'; it has .*CH3CH2OH"),
+        ({"smiles": "mine.xyz"}, FileNotFoundError, "mine.xyz"),
+        ({"smiles": "[CH3]"}, ValueError, "1 unpaired electrons; only closed shells"),
+        ({"smiles": "ase:CH3"}, CalculatorSetupError, "9 electrons; only closed shells"),
+        ({"smiles": "C.O"}, ValueError, "several molecules; give one"),
+        ({"smiles": "[He]"}, ValueError, "one atom"),
+        ({"smiles": "F[U](F)(F)(F)(F)F"}, CalculatorSetupError, "No support for elements"),
+        ({"smiles": "C[B-](C)(C)C", "cheap_level": "mmff"}, CalculatorSetupError, "no parameters for .* Take gfn2"),
+        ({"cheap_level": "gfn3"}, ValueError, "unknown level 'gfn3'; known: .*gfn2"),
+        ({"cheap_level": "gfn2/sto-3g"}, ValueError, "gfn2 has no setting basis"),
+        ({"cheap_level": "pbe", "accurate_level": "pbe"}, ValueError, "both 'pbe'; give two levels"),
+        ({"budget_hours": "much"}, ValueError, "could not convert string to float: 'much'"),
+    ],
+)
+def test_the_notebook_refuses_before_it_computes(parameters, error, said):
+    with pytest.raises(error, match=said) as caught:
+        checked(**parameters)
+    assert caught.value._render_traceback_() == [f"{type(caught.value).__name__}: {caught.value}"]
+
+
+@needs_labels
+@pytest.mark.parametrize("program", ["rdkit", "tblite", "pyscf"])
+def test_the_notebook_says_which_package_is_missing(program, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == program else find(name))
+    monkeypatch.setattr("asteroid.levels.shutil.which", lambda name: None)  # no Psi4 either
+    for name in ("rdkit", "rdkit.Chem") if program == "rdkit" else ():
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(ImportError, match=f"pip install {program}"):
+        checked(smiles="CO", cheap_level="gfn2", accurate_level="pbe")
