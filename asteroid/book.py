@@ -243,7 +243,8 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
 
     Args:
         profile: Name of the profile.
-        records: The runs the page shows, each with ``spec.seed``, ``seconds`` (float) and ``date`` (ISO 8601).
+        records: The runs the page shows, each with ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and ``date`` (ISO
+            8601).
         started: ``time.time()`` of the notebook's set-up cell, for the seconds that the page itself took.
     """
     from IPython.display import Markdown
@@ -251,7 +252,8 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
     records = list(records)
     parts = [f"Profile **{profile}**"]
     if records:
-        seeds, dates = {record.spec.seed for record in records}, sorted({record.date[:10] for record in records})
+        seeds = {seed for record in records for seed in getattr(record.spec, "seeds", None) or [record.spec.seed]}
+        dates = sorted({record.date[:10] for record in records})
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         seconds = sum(record.seconds for record in records)
         counts = f"{_count(len(records), 'run')} over {_count(len(seeds), 'seed')}"

@@ -1,11 +1,10 @@
-"""What the notebook `explore` shows: recorded runs by molecule, model, budget and cost ratio, and forces on a molecule."""
+"""What the notebook `explore` shows: recorded runs by molecule, model, budget and cost ratio; forces on a molecule."""
 
 import base64
 import io
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -14,10 +13,10 @@ from asteroid import comparison, datasets, losses, plots, runs, sweeps, viewer
 from asteroid.datasets import LabelledSet
 from asteroid.methods import MODEL_NAMES
 from asteroid.profiles import Profile
-from asteroid.runs import RunSpec, Store
+from asteroid.runs import Record, RunSpec, Store
 
 if TYPE_CHECKING:
-    from IPython.display import HTML
+    import pandas as pd
     from matplotlib.figure import Figure
 
 METHODS = {"standard": "standard training", "asteroid": "ASTEROID"}
@@ -30,7 +29,7 @@ class Choice:
     Attributes:
         molecule: as in `datasets.load`.
         model: architecture.
-        budget: accurate labels that the labels of a training cost.
+        budget: accurate labels for whose cost there is training.
         ratio: cheap labels that ASTEROID gets for one accurate label; None where it has no run.
     """
 
@@ -53,39 +52,33 @@ class Shelf:
         self.read()
 
     def read(self) -> None:
-        """Look again what is recorded."""
-        notes = [json.loads(path.read_text(encoding="utf-8"))["spec"] for path in self.store.folder.glob("*.json")]
-        pairs = {(note["molecule"], note["recipe"]["model"]) for note in notes if note["method"] in METHODS}
-        order = [*self.profile.molecules, *datasets.molecules()]
-        self.records = [
-            record
-            for molecule in dict.fromkeys(order)
-            for model in self.profile.recipes
-            if (molecule, model) in pairs
-            for spec in self.planned(molecule, model)
-            if (record := self.store.get(spec)) is not None
-        ]
+        """Look anew what is recorded."""
+        self._forces: dict[tuple[Choice, str], Tensor] = {}
+        molecules = dict.fromkeys([*self.profile.molecules, *datasets.molecules()])
+        pairs = [(molecule, model) for molecule in molecules for model in self.profile.recipes]
+        specs = [spec for pair in pairs if self._has_records(*pair) for spec in self.planned(*pair)]
+        self.records = [record for spec in specs if (record := self.store.get(spec)) is not None]
 
     def planned(self, molecule: str, model: str) -> list[RunSpec]:
-        """The runs of the profile of a molecule and a model, recorded or not."""
+        """The profile's runs of a molecule and a model, recorded or not."""
         return [spec for method in METHODS for spec in self.profile.specs(method, model, (molecule,))]
 
     def missing(self, choice: Choice) -> list[RunSpec]:
-        """Those runs of a molecule and a model that are not recorded, and of this choice also those without a file."""
-        chosen = self._chosen_specs(choice).values()
-        lost = [spec for spec in chosen if not self.store.force_field_path(spec).exists()]
+        """Runs of the molecule and the model without a record, and those of the choice without a force field."""
         absent = [spec for spec in self.planned(choice.molecule, choice.model) if self.store.get(spec) is None]
+        chosen = self._first_seed(choice).values()
+        lost = [spec for spec in chosen if not self.store.force_field_path(spec).exists()]
         return list(dict.fromkeys([*absent, *lost]))
 
     def train(self, choice: Choice) -> None:
-        """Make what is missing: all runs of the molecule and the model, and the two force fields of the choice."""
+        """Make what is missing: all runs of the molecule and the model, and the force fields of the choice."""
         sweeps.sweep(self.planned(choice.molecule, choice.model), self.store)
-        for spec in self._chosen_specs(choice).values():
-            runs.force_field(spec, self.store)
         self.read()
+        for spec in self._first_seed(choice).values():
+            runs.force_field(spec, self.store)
 
     def offered(self, name: str, **known: Any) -> list[Any]:
-        """Recorded values of a field of `Choice`, where other fields have certain values; the best to begin with first."""
+        """Recorded values of a field of `Choice` where other fields have known values, the one to begin with first."""
         return self._values(name, [record.spec for record in self.records], known)
 
     def choose(self, planned: bool = False, **wanted: Any) -> Choice:
@@ -104,94 +97,107 @@ class Shelf:
             molecule = wanted.get("molecule") or self.profile.molecules[0]
             specs = self.planned(molecule, wanted.get("model") or next(iter(self.profile.recipes)))
         chosen: dict[str, Any] = {}
-        for name in ("molecule", "model", "budget", "ratio"):
+        for name in Choice.__dataclass_fields__:
             values, wish = self._values(name, specs, chosen), wanted.get(name)
             if wish is not None and wish not in values:
-                among = "" if planned else " To make the runs of another: train_missing = True."
-                raise ValueError(f"{name} is {wish!r}; there are runs with {', '.join(map(str, values))}.{among}")
-            chosen[name] = wish if wish is not None else next(iter(values), None)
+                advice = "" if planned else "; train_missing = True makes other runs of the profile"
+                raise ValueError(f"{name} is {wish!r}; there are runs with {', '.join(map(str, values))}{advice}")
+            chosen[name] = next(iter(values), None) if wish is None else wish
         return Choice(**chosen)
 
+    def has(self, choice: Choice) -> bool:
+        """Whether a run of the choice is recorded."""
+        return bool(self._first_seed(choice))
+
+    def records_of(self, choice: Choice) -> list[Record]:
+        """Records of the molecule and the model at all budgets: standard training, and ASTEROID at the ratio."""
+        alike = {(choice.molecule, choice.model, ratio) for ratio in (None, choice.ratio)}
+        places = [self._place(record.spec) for record in self.records]
+        return [
+            record for record, place in zip(self.records, places) if (place.molecule, place.model, place.ratio) in alike
+        ]
+
+    def said(self, choice: Choice) -> str:
+        """The errors of the choice in a sentence, as Markdown."""
+        name, model = choice.molecule.replace("_", " "), MODEL_NAMES[choice.model]
+        if not self.has(choice):
+            return f"No run of {model} on {name} is recorded. `train_missing = True` makes the profile's."
+        rows = comparison.table(self.profile, self.records_of(choice))
+        rows = rows[rows["total_budget"] == choice.budget]
+        errors = {METHODS[method]: part["force_mae"] for method, part in rows.groupby("method", sort=False)}
+        found = [f"{method} {comparison.mean_and_spread(values)} ({len(values)})" for method, values in errors.items()]
+        ratio = "" if choice.ratio is None else f", {choice.ratio:g} cheap labels for each accurate one"
+        return (
+            f"**{name.capitalize()}, {model}, at the cost of {choice.budget} accurate labels{ratio}.** Test force "
+            f"error in kcal/mol/Å, mean ± standard deviation (number of seeds): {', '.join(found)}."
+        )
+
     def errors(self, choice: Choice) -> "Figure":
-        """Test error against budget: standard training, and ASTEROID at the ratio."""
-        rows = comparison.table(self.profile, self._records_of(choice))
+        """Test error against budget: standard training, and ASTEROID at the ratio; a grey bar at the chosen budget."""
+        rows = comparison.table(self.profile, self.records_of(choice))
         labels = rows["inaccurate_budget"].astype(str) + " " + rows["inaccurate"].str.upper()
         rows["series"] = ("ASTEROID, " + labels).where(rows["method"] == "asteroid", "standard")
-        return plots.budgets(rows)
+        figure = plots.budgets(rows)
+        figure.axes[0].axvline(choice.budget, color="0.85", lw=6, zorder=0)
+        return figure
 
     def courses(self, choice: Choice) -> "Figure":
         """Validation error in the course of the trainings of the choice, with the first seed."""
         courses = {}
-        for method, spec in self._chosen_specs(choice).items():
+        for name, spec in self._first_seed(choice).items():
             for stage, history in self.store.get(spec).histories.items():
-                told = "fine-tuning" if stage.endswith("tuned") else f"{spec.inaccurate.upper()} labels"
-                courses[method if method == METHODS["standard"] else f"{method}, {told}"] = history
+                of = "fine-tuning" if stage.endswith("tuned") else f"{spec.inaccurate.upper()} labels"
+                courses[name if spec.method == "standard" else f"{name}, {of}"] = history
         return plots.learning_curves(courses)
-
-    def said(self, choice: Choice) -> str:
-        """The errors at the chosen budget in a sentence, as Markdown."""
-        name, model = choice.molecule.replace("_", " "), MODEL_NAMES[choice.model]
-        records = [record for record in self._records_of(choice) if self._place(record.spec).budget == choice.budget]
-        if not records:
-            return f"No run of {model} on {name} is recorded. `train_missing = True` makes the profile's."
-        rows = comparison.table(self.profile, records)
-        means = {METHODS[method]: part["force_mae"] for method, part in rows.groupby("method", sort=False)}
-        said = ", ".join(f"{method} {comparison.mean_and_spread(errors)}" for method, errors in means.items())
-        ratio = "" if choice.ratio is None else f", {choice.ratio:g} cheap labels for an accurate one"
-        return (
-            f"**{name.capitalize()}, {model}, at the cost of {choice.budget} accurate labels{ratio}.** "
-            f"Test force error: {said} kcal/mol/Å, mean and standard deviation over {rows['seed'].nunique()} seeds."
-        )
 
     def frames(self, choice: Choice) -> LabelledSet:
         """The test frames of the first seed with their accurate labels."""
-        return runs.split_of(self._first(choice)).test
+        specs = self.planned(choice.molecule, choice.model)
+        return runs.split_of(next(spec for spec in specs if self._place(spec).budget == choice.budget)).test
 
     def sources(self, choice: Choice) -> list[str]:
-        """Whose forces can be drawn: cheap levels that have labels of all test frames, and force fields that are there.
+        """Whose forces can be drawn: cheap levels with labels of all test frames, and force fields that are there.
 
-        A clone has records, not force fields.
+        A clone has records, but no force fields.
         """
         return [*self._labels(choice), *self._force_fields(choice)]
 
-    def force(self, choice: Choice, source: str) -> Tensor:
-        """Forces on the test frames, (frames, atoms, 3), kcal/mol/Å.
+    def off(self, choice: Choice) -> "pd.Series":
+        """Mean absolute error of the forces of all sources, over test frames, atoms and components, kcal/mol/Å."""
+        import pandas as pd
 
-        Raises:
-            ValueError: if it is none of `sources`.
-        """
-        labels, fields = self._labels(choice), self._force_fields(choice)
-        if source in labels:
-            return labels[source]
-        if source in fields:
-            return runs.force_field(fields[source], self.store).energy_and_force(self.frames(choice).pos)[1].double()
-        raise ValueError(f"the force of {source!r} is not there; there are {', '.join([*labels, *fields])}")
+        true = self.frames(choice).force
+        errors = {source: float(losses.force_mae(self._force(choice, source), true)) for source in self.sources(choice)}
+        return pd.Series(errors, name="mean absolute error of the force [kcal/mol/Å]", dtype=float)
 
-    def forces(self, choice: Choice, source: str, frame: int) -> tuple[Tensor, Tensor, dict[str, Tensor], str]:
-        """One test frame with its accurate force and another, to be drawn, and how far off that is.
+    def forces(
+        self, choice: Choice, source: str | None = None, frame: int = 0
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor], str]:
+        """A test frame with its accurate force and another one, to be drawn, and how far off that is.
 
         Args:
             choice: whose test frames.
-            source: one of `sources`.
+            source: one of `sources`; None is the first, and draws the accurate force alone where there is none.
             frame: number among the test frames.
 
         Returns:
-            Atomic numbers (atoms,), positions (atoms, 3) in Å, forces by name, (atoms, 3) in kcal/mol/Å, and a sentence.
+            Atomic numbers (atoms,), positions (atoms, 3) in Å, forces (atoms, 3) in kcal/mol/Å by name, a sentence.
 
         Raises:
             ValueError: for a frame that is not there, or an unknown source.
         """
-        test, force = self.frames(choice), self.force(choice, source)
+        test = self.frames(choice)
         if not 0 <= frame < len(test):
             raise ValueError(f"frame is {frame}; the test frames are 0 to {len(test) - 1}")
-        here, everywhere = (
-            float(losses.force_mae(force[which], test.force[which])) for which in ([frame], slice(None))
-        )
-        said = (
-            f"The force of {source} on test frame {frame} is off by **{here:.2f} kcal/mol/Å** in the mean over atoms and "
-            f"components; over all {len(test)} test frames by {everywhere:.2f}."
-        )
-        return test.z, test.pos[frame], {test.level.upper(): test.force[frame], source: force[frame]}, said
+        accurate = test.level.upper()
+        forces, said = {accurate: test.force[frame]}, f"The force of {accurate} on test frame {frame}"
+        source = source or next(iter(self.sources(choice)), None)
+        if source is None:
+            return test.z, test.pos[frame], forces, f"{said}; no other is there."
+        forces[source] = self._force(choice, source)[frame]
+        error = float(losses.force_mae(forces[source][None], forces[accurate][None]))
+        said += f", and that of {source}: off by **{error:.2f} kcal/mol/Å** in the mean over atoms and components."
+        return test.z, test.pos[frame], forces, said
 
     def _place(self, spec: RunSpec) -> Choice:
         traded = self.profile.given_up if spec.method == "asteroid" else 0
@@ -200,40 +206,149 @@ class Shelf:
 
     def _values(self, name: str, specs: list[RunSpec], known: Mapping[str, Any]) -> list[Any]:
         places = [asdict(self._place(spec)) for spec in specs]
-        fits = [place for place in places if all(place[key] == value for key, value in known.items())]
-        values = dict.fromkeys(place[name] for place in fits if place[name] is not None)
+        fitting = [place for place in places if all(place[field] == value for field, value in known.items())]
+        values = dict.fromkeys(place[name] for place in fitting if place[name] is not None)
         return sorted(values, reverse=name == "ratio") if name in ("budget", "ratio") else list(values)
 
-    def _records_of(self, choice: Choice) -> list[runs.Record]:
-        """Of a molecule and a model: all budgets, standard training and ASTEROID at the ratio."""
-        wanted = (choice.molecule, choice.model)
-        places = [(record, self._place(record.spec)) for record in self.records]
-        return [
-            record
-            for record, place in places
-            if (place.molecule, place.model) == wanted and place.ratio in (None, choice.ratio)
-        ]
-
-    def _chosen_specs(self, choice: Choice) -> dict[str, RunSpec]:
-        """The recorded runs of the choice with the first seed, by name of the method."""
-        records = [record for record in self._records_of(choice) if self._place(record.spec).budget == choice.budget]
-        return {METHODS[record.spec.method]: record.spec for record in reversed(records)}
-
-    def _first(self, choice: Choice) -> RunSpec:
-        specs = self.planned(choice.molecule, choice.model)
-        return next(spec for spec in specs if self._place(spec).budget == choice.budget)
+    def _first_seed(self, choice: Choice) -> dict[str, RunSpec]:
+        """The recorded runs of the choice by name of the method, each with its first seed."""
+        chosen: dict[str, RunSpec] = {}
+        for record in self.records_of(choice):
+            if self._place(record.spec).budget == choice.budget:
+                chosen.setdefault(METHODS[record.spec.method], record.spec)
+        return chosen
 
     def _labels(self, choice: Choice) -> dict[str, Tensor]:
         test = self.frames(choice)
-        known = datasets.levels(choice.molecule) if choice.molecule in datasets.molecules() else []
+        levels = datasets.levels(choice.molecule) if choice.molecule in datasets.molecules() else []
         found = {}
-        for level in sorted(known, key=lambda level: level != self.profile.inaccurate):
+        for level in sorted(set(levels) - {test.level}, key=lambda level: (level != self.profile.inaccurate, level)):
             labelled = datasets.load(choice.molecule, level)
             mine, theirs = test.paired_with(labelled)
-            if level != test.level and len(mine) == len(test):
+            if len(mine) == len(test):
                 found[level.upper()] = labelled.force[theirs]
         return found
 
     def _force_fields(self, choice: Choice) -> dict[str, RunSpec]:
-        specs = self._chosen_specs(choice)
+        specs = self._first_seed(choice)
         return {name: spec for name, spec in specs.items() if self.store.force_field_path(spec).exists()}
+
+    def _force(self, choice: Choice, source: str) -> Tensor:
+        """Forces on the test frames, (frames, atoms, 3), kcal/mol/Å, kept until `read`."""
+        if (choice, source) not in self._forces:
+            fields = self._force_fields(choice)
+            if source in fields:
+                field = runs.force_field(fields[source], self.store)
+                self._forces[choice, source] = field.energy_and_force(self.frames(choice).pos)[1].double().cpu()
+            self._forces |= {(choice, level): force for level, force in self._labels(choice).items()}
+        if (choice, source) not in self._forces:
+            there = ", ".join(self.sources(choice))
+            raise ValueError(f"source is {source!r}; forces that are there: {there or 'none'}")
+        return self._forces[choice, source]
+
+    def _has_records(self, molecule: str, model: str) -> bool:
+        stem = re.sub(r"[^\w.-]+", "-", molecule)  # as in `RunSpec.file_name`
+        return any(any(self.store.folder.glob(f"{stem}-{model}-{method}-a*.json")) for method in METHODS)
+
+
+class Panel:
+    """Menus of what is recorded, and below them what is chosen. `Panel(...).widget` stands last in a cell.
+
+    Args:
+        shelf: what there is.
+        choice: what is shown first.
+        source: whose force is drawn first; one of `Shelf.sources`, None for the first of them.
+        frame: test frame that is drawn first.
+    """
+
+    def __init__(self, shelf: Shelf, choice: Choice, source: str | None = None, frame: int = 0):
+        import ipywidgets as widgets
+
+        self.shelf, self._filling = shelf, False
+        self.menus = {name: widgets.Dropdown(description=name) for name in asdict(choice)}
+        self.source = widgets.Dropdown(description="force of")
+        self.frame = widgets.IntSlider(description="test frame", continuous_update=False)
+        self.train = widgets.Button(layout=widgets.Layout(width="auto"))
+        self.curves, self.molecule, self.log = widgets.Output(), widgets.Output(), widgets.Output()
+        upper, lower = widgets.HBox(list(self.menus.values())), widgets.HBox([self.source, self.frame])
+        self.widget = widgets.VBox([upper, self.train, self.log, self.curves, lower, self.molecule])
+        self._fill(choice, source, frame)
+        for menu in self.menus.values():
+            menu.observe(self._choose, "value")
+        for menu in (self.source, self.frame):
+            menu.observe(self._draw, "value")
+        self.train.on_click(self._train)
+
+    @property
+    def choice(self) -> Choice:
+        """What the menus say."""
+        return Choice(**{name: menu.value for name, menu in self.menus.items()})
+
+    def _choose(self, _change: Any) -> None:
+        """After a menu was used: what does not go with it gives way to what is offered first."""
+        if not self._filling:
+            chosen: dict[str, Any] = {}
+            for name, menu in self.menus.items():
+                offered = self.shelf.offered(name, **chosen)
+                chosen[name] = menu.value if menu.value in offered else next(iter(offered), None)
+            self._fill(Choice(**chosen), self.source.value, self.frame.value)
+
+    def _fill(self, choice: Choice, source: str | None, frame: int) -> None:
+        self._filling = True
+        known: dict[str, Any] = {}
+        for name, value in asdict(choice).items():
+            offered = self.shelf.offered(name, **known) or [value]
+            self.menus[name].options = [(_label(name, each), each) for each in offered]
+            self.menus[name].value = known[name] = value
+        self.source.options = sources = self.shelf.sources(choice)
+        self.source.value = source if source in sources else next(iter(sources), None)
+        self.frame.max = len(self.shelf.frames(choice)) - 1
+        self.frame.value = frame
+        missing = len(self.shelf.missing(choice))
+        self.train.description, self.train.disabled = f"train what is missing ({missing})", not missing
+        self._filling = False
+        figures = [self.shelf.errors(choice), self.shelf.courses(choice)] if self.shelf.has(choice) else []
+        self.curves.outputs = _shown(self.shelf.said(choice), *figures)
+        self._draw(None)
+
+    def _draw(self, _change: Any) -> None:
+        if not self._filling:
+            z, pos, forces, said = self.shelf.forces(self.choice, self.source.value, self.frame.value)
+            self.molecule.outputs = _shown(said, viewer.molecule_view(z, pos, forces=forces))
+
+    def _train(self, _button: Any) -> None:
+        self.train.description, self.train.disabled = "training ...", True
+        try:
+            with self.log:
+                self.shelf.train(self.choice)
+        finally:
+            self._fill(self.choice, self.source.value, self.frame.value)
+
+
+def live() -> bool:
+    """Whether somebody sits at the notebook: what executes it for a page can be asked nothing by the kernel."""
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    return kernel is not None and bool(kernel.get_parent().get("content", {}).get("allow_stdin"))
+
+
+def _label(name: str, value: Any) -> str:
+    if name == "ratio":
+        return "none" if value is None else f"{value:g} : 1"
+    return MODEL_NAMES.get(value, str(value).replace("_", " "))
+
+
+def _shown(*things: Any) -> tuple[dict[str, Any], ...]:
+    """Texts in Markdown, figures and HTML as the outputs of a cell."""
+    return tuple({"output_type": "display_data", "data": _bundle(thing), "metadata": {}} for thing in things)
+
+
+def _bundle(thing: Any) -> dict[str, str]:
+    if isinstance(thing, str):
+        return {"text/markdown": thing}
+    if not hasattr(thing, "savefig"):
+        return {"text/html": thing.data}
+    packed = io.BytesIO()
+    thing.savefig(packed, format="png", bbox_inches="tight")
+    return {"image/png": base64.b64encode(packed.getvalue()).decode()}

@@ -101,7 +101,7 @@ class Spending:
 
 FEWEST = 10  # accurate labels from which ASTEROID is trained
 SHARE = 0.2  # of standard training's accurate labels, at most, given up for cheap ones: the paper's 50 of 250
-CHEAP_PER_ACCURATE = 10  # at most; beyond, sampling takes longer than such cheap labels are worth
+CHEAP_PER_ACCURATE = 10  # at most, since each needs a configuration, which takes many forces to sample
 _VALID, _TEST = (10, 50), (20, 200)  # fewest and most; in between a tenth and a fifth of what the budget buys
 
 
@@ -118,7 +118,7 @@ def spend(budget_seconds: float, seconds_accurate: float, seconds_cheap: float) 
     Raises:
         ValueError: if the budget is too small, with the smallest that is not; or if cheap labels are not cheaper.
     """
-    if budget_seconds < (least := least_budget(seconds_accurate, seconds_cheap)):
+    if not budget_seconds >= (least := least_budget(seconds_accurate, seconds_cheap)):  # NaN is too small, too
         raise ValueError(
             f"a budget of {budget_seconds:.3g} s is too small for labels of {seconds_accurate:.3g} and "
             f"{seconds_cheap:.3g} s; give at least {math.ceil(least)} s ({math.ceil(least / 0.36) / 1e4:g} hours), or "

@@ -177,6 +177,7 @@ class _Course:
                 self.bar.update(self.bar.total - left - self.bar.n)
                 warnings.warn("a process of the sweep died; new ones go on with what is missing", stacklevel=3)
             else:
+                pool.shutdown()
                 left = 0
             finally:
                 pool.shutdown(wait=False)

@@ -10,8 +10,9 @@ import math
 import numbers
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -63,7 +64,7 @@ class Toy:
     valid: int = 50
     test: int = 1000
     steps: int = 750
-    learning_rates: tuple[float, ...] = (0.001, 0.003, 0.01)
+    learning_rates: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
     weight_decay: float = 1.0
     gammas: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
     seeds: tuple[int, ...] = tuple(range(10))
@@ -253,38 +254,37 @@ def compare(spec: Toy) -> dict:
 
 def draw(spec: Toy) -> Data:
     """The points of every repetition. The inputs are standard normal."""
-    repetitions = []
+    sizes = {"valid": spec.valid, "test": spec.test, "biased": spec.biased, "accurate": spec.accurate}
+    inputs, matrices, places = [], [], []
     for seed in spec.seeds:
         generator = _generator(seed, 0)
-        matrix = torch.randn(INPUTS, spec.outputs, generator=generator) / math.sqrt(INPUTS)
+        matrices.append(torch.randn(INPUTS, spec.outputs, generator=generator) / math.sqrt(INPUTS))
         direction = torch.randn(INPUTS, generator=generator)
-        valid, test, biased, accurate = (
-            torch.randn(number, INPUTS, generator=generator)
-            for number in (spec.valid, spec.test, spec.biased, spec.accurate)
-        )
+        inputs.append({name: torch.randn(size, INPUTS, generator=generator) for name, size in sizes.items()})
+        place = torch.randint(len(spec.biases), (spec.biased,), generator=generator)
         if spec.by_input:
-            rank = (biased @ direction).argsort().argsort()
-            drawn = rank * len(spec.biases) // spec.biased
-        else:
-            drawn = torch.randint(len(spec.biases), (spec.biased,), generator=generator)
-        added = torch.tensor(spec.biases)[drawn, None]
-        repetitions.append(
-            (accurate, accurate @ matrix, biased, biased @ matrix + added, drawn)
-            + (valid, valid @ matrix, test, test @ matrix)
-        )
-    xa, ya, xb, yb, drawn, xv, yv, xt, yt = map(torch.stack, zip(*repetitions))
-    return Data(Points(xa, ya), Points(xb, yb), drawn, Points(xv, yv), Points(xt, yt))
+            rank = (inputs[-1]["biased"] @ direction).argsort().argsort()
+            place = rank * len(spec.biases) // spec.biased
+        places.append(place)
+    matrix, drawn = torch.stack(matrices), torch.stack(places)
+    x = {name: torch.stack([one[name] for one in inputs]) for name in sizes}
+    exact = {name: Points(found, found @ matrix) for name, found in x.items()}
+    added = torch.tensor(spec.biases)[drawn].unsqueeze(2)
+    biased = Points(x["biased"], exact["biased"].y + added)
+    return Data(exact["accurate"], biased, drawn, exact["valid"], exact["test"])
 
 
 def initial(spec: Toy) -> Parameters:
     """Untrained networks of two hidden layers, one for each repetition, uniform within ± 1/√(inputs of the layer)."""
-    sizes, networks = (INPUTS, HIDDEN, HIDDEN, spec.outputs), []
+    networks = []
     for seed in spec.seeds:
         generator = _generator(seed, 1)
-        shapes = [shape for inputs, outputs in zip(sizes, sizes[1:]) for shape in ((inputs, outputs), (1, outputs))]
-        bounds = [inputs**-0.5 for inputs in sizes[:-1] for _ in range(2)]
         networks.append(
-            [bound * (2 * torch.rand(shape, generator=generator) - 1) for shape, bound in zip(shapes, bounds)]
+            [
+                (2 * torch.rand(rows, outputs, generator=generator) - 1) / math.sqrt(inputs)
+                for inputs, outputs in pairwise((INPUTS, HIDDEN, HIDDEN, spec.outputs))
+                for rows in (inputs, 1)
+            ]
         )
     return [torch.stack(part) for part in zip(*networks)]
 
@@ -320,8 +320,8 @@ def weights_of(bias: Tensor, gamma: float) -> Tensor:
 def train(spec: Toy, start: Parameters, points: Points, weight: Tensor | None, valid: Points, steps: int) -> Trained:
     """Train networks at every learning rate and keep, for each, the rate and the step of the smallest validation error.
 
-    The loss is the mean of w · |error|. AdamW with batches drawn with replacement; the learning rate falls to zero along
-    a cosine.
+    The loss is the mean of w · |error|. AdamW with batches drawn with replacement; the learning rate falls along a
+    cosine to zero.
 
     Args:
         spec: settings.
@@ -390,6 +390,6 @@ def _generator(seed: int, purpose: int) -> torch.Generator:
 
 
 def _of(profile: "Profile", **changes: object) -> Toy:
-    sizes: Sequence = profile.toy
+    sizes = profile.toy
     settings = {"accurate": sizes["few"], "steps": sizes["steps"], "seeds": tuple(range(sizes["seeds"]))}
     return Toy(**(settings | changes))

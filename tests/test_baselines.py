@@ -31,7 +31,8 @@ def store(tmp_path) -> Store:
 
 
 def recorded() -> list[dict]:
-    found = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json")) if path.name[:3] != "md-"]
+    paths = [path for path in sorted(RECORDS.glob("*.json")) if not path.name.startswith(("md-", "toy-"))]
+    found = [json.loads(path.read_text()) for path in paths]
     return [content for content in found if content["spec"]["method"] in runs.METHODS]
 
 

@@ -54,6 +54,9 @@ LAYERS = {
     "plots": {"planner"},
     "plots_dynamics": {"plots"},
     "plots_cost": {"plots"},
+    "plots_method": {"plots"},
+    "plots_molecule": {"plots"},
+    "toy": {"losses", "records"},
     "step_cost": {"baselines", "datasets", "force_field", "models", "runs", "stages"},
 }
 CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels

@@ -60,9 +60,9 @@ def test_too_small_a_budget_names_the_smallest():
     least = least_budget(5, 0.1)
     with pytest.raises(ValueError, match=rf"at least {math.ceil(least)} s \(0\.0\d+ hours\)"):
         spend(0.99 * least, 5, 0.1)
-    said = "a budget of -1 s is too small"
-    with pytest.raises(ValueError, match=said):
-        spend(-1, 5, 0.1)
+    for nothing in (-1, 0, math.nan):
+        with pytest.raises(ValueError, match=f"a budget of {nothing} s is too small"):
+            spend(nothing, 5, 0.1)
 
 
 @pytest.mark.parametrize("cost", [(1, 1), (1, 2), (0, 0), (1, 0), (math.nan, 1), (math.inf, 1)])
@@ -177,6 +177,7 @@ def test_the_notebook_takes_a_theory_with_its_basis_and_a_charge():
         ({"cheap_level": "gfn3"}, ValueError, "unknown level 'gfn3'; known: .*gfn2"),
         ({"cheap_level": "gfn2/sto-3g"}, ValueError, "gfn2 has no setting basis"),
         ({"cheap_level": "pbe", "accurate_level": "pbe"}, ValueError, "both 'pbe'; give two levels"),
+        ({"processes": 0}, ValueError, "processes is 0; give 1 or more"),
         ({"budget_hours": "much"}, ValueError, "could not convert string to float: 'much'"),
     ],
 )

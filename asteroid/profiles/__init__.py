@@ -48,6 +48,8 @@ class Profile:
             (smiles, cheap_level, accurate_level, budget_hours), its `sampling`, md_steps, recipes.
         dynamics: of the simulations: steps and replicas of the long ones (Fig 6a), step_sizes, length (fs) and number
             (runs) of the short ones (Fig 6b).
+        toy: of the toy example (appendix A.5): numbers of `accurate` points, `few` of them where something else varies,
+            the `largest_bias` of a point, `steps`, and the number of `seeds`.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Profile:
     quickstart: Mapping[str, Any]
     your_molecule: Mapping[str, Any]
     dynamics: Mapping[str, Any]
+    toy: Mapping[str, Any]
 
     def accurate_level(self, molecule: str) -> str:
         """Level of a molecule's accurate labels."""
