@@ -243,8 +243,8 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
 
     Args:
         profile: Name of the profile.
-        records: The runs the page shows, each with ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and ``date`` (ISO
-            8601).
+        records: The runs the page shows, each with ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and ``date``
+            (ISO 8601).
         started: ``time.time()`` of the notebook's set-up cell, for the seconds that the page itself took.
     """
     from IPython.display import Markdown

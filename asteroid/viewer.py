@@ -90,9 +90,12 @@ def molecule_view(
     view.setStyle(style or {"stick": {"radius": 0.12 * thick}, "sphere": {"scale": 0.25 * thick}})
     legend = _add_arrows(view, z, pos, forces) if forces else ""
     view.zoomTo()
+    radius = float(np.linalg.norm(frames[0] - frames[0].mean(axis=0), axis=1).max())
+    view.zoom(min(max(3.5 / max(radius, 1.0), 1.0), 2.0))  # 3Dmol leaves much room around what is smaller than that, Å
     turn = Rotation.from_matrix(plots_molecule.plane(frames[0])).as_rotvec(degrees=True)
-    view.zoom(2.0)  # a single molecule leaves much room
-    view.rotate(float(np.linalg.norm(turn)), _point(turn))
+    angle = float(np.linalg.norm(turn))
+    if angle > 0:
+        view.rotate(angle, _point(turn / angle))  # its axis must have unit length
     if len(frames) > 1:
         view.animate({"loop": "forward", "interval": interval})
     drawn = view.write_html()  # which gives the view its id

@@ -368,6 +368,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
     specs = {"standard": [STANDARD], "asteroid": [ASTEROID]}
     profile.specs = lambda method, model: specs.get(method, [])
     profile.compared = lambda model: {"standard": [STANDARD]}
+    profile.low_resource = lambda method, model: []
     monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
     monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
