@@ -151,7 +151,7 @@ def test_the_ways_that_are_compared_have_equal_budgets(name):
         paid = specs[0].method in methods.TRADING and not free
         cost = [(spec.molecule, spec.budget + paid * profile.given_up, spec.seed) for spec in specs]
         assert set(cost) <= set(budgets) and min(profile.budgets) in {budget for _, budget, _ in cost}
-        assert way in ("ANI's recipe", f"Δ-ML on {profile.sampled.upper()}") or cost == budgets
+        assert way not in ("standard", "ASTEROID", "sGDML") or cost == budgets
     assert {spec.recipe.model for spec in ways["ANI's recipe"]} == {"ani"}
     assert (
         ways["ANI's recipe"]

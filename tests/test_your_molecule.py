@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import CalculatorSetupError
 
-from asteroid import book, planner
+from asteroid import book, planner, profiles
 from asteroid.datasets import DatasetError
 from asteroid.levels import labelling, series
 from asteroid.planner import Spending, least_budget, spend
@@ -137,6 +137,18 @@ def test_a_charge_is_known_from_the_smiles_string(tmp_path):
     atoms = Atoms(sample.z, sample.pos[0])  # without a SMILES string the charge is not known, and 11 electrons are odd
     with pytest.raises(CalculatorSetupError, match="11 electrons; only closed shells"):
         series.frames(tmp_path / "other", atoms, "gfn2", 2, batch=2, **QUICK)
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_profile_says_what_the_notebook_does(name):
+    job = profiles.load(name).your_molecule
+    known = {"smiles", "cheap_level", "accurate_level", "budget_hours", "sampling", "trainings", "md_steps", "recipes"}
+    assert set(job) == known
+    assert job["trainings"] > 1  # or there is no error to state
+    assert job["sampling"]["equilibration"] % job["sampling"]["every"] == 0 and job["md_steps"] % 10 == 0
+    recipe = job["recipes"]["egnn"]
+    for stage in (recipe.accurate, recipe.identification, recipe.inaccurate, recipe.fine_tuning):
+        assert stage.warmup < stage.steps / 2
 
 
 def checked(**parameters) -> dict:

@@ -45,7 +45,8 @@ class Profile:
         ani: settings of the recipe of ANI-1ccx, which has a model of its own.
         quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, recipes.
         your_molecule: of the notebook that makes its own labels: what it does where its parameters say nothing else
-            (smiles, cheap_level, accurate_level, budget_hours), its `sampling`, md_steps, recipes.
+            (smiles, cheap_level, accurate_level, budget_hours), its `sampling`, `trainings` (of each way),
+            md_steps, recipes.
         dynamics: of the simulations: steps and replicas of the long ones (Fig 6a), step_sizes, length (fs) and number
             (runs) of the short ones (Fig 6b).
         toy: of the toy example (appendix A.5): numbers of `accurate` points, `few` of them where something else varies,
