@@ -73,7 +73,12 @@ def sweep(
             if executor is None:
                 course.run_in_processes()
             else:
-                course.run(executor)
+                try:
+                    course.run(executor)
+                finally:
+                    # After an interrupt, what waits is dropped; what is under way has checkpoints.
+                    for future in course.pending:
+                        future.cancel()
     return [record for spec in specs if (record := store.get(spec)) is not None]
 
 
@@ -149,6 +154,7 @@ class _Course:
     def __init__(self, specs: list[RunSpec], store: Store, bar: tqdm, lines: bool):
         self.specs, self.store, self.bar, self.lines = specs, store, bar, lines
         self.failed: set[str] = set()  # keys
+        self.pending: dict[Future, RunSpec] = {}
 
     def run_in_processes(self) -> None:
         """Make what is missing in a pool of our own, and in a new one whenever a process of it was killed."""
@@ -180,39 +186,36 @@ class _Course:
                 pool.shutdown()
                 left = 0
             finally:
-                pool.shutdown(wait=False)
+                # The pool itself drops what waits: cancelled here, a future may meet the pool's own end of it, when
+                # the workers die of the same interrupt.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def run(self, executor: Executor) -> None:
         """Make what is missing, and note what fails."""
         for wave in _waves(self.specs, self.store, self.failed):
-            pending: dict[Future, RunSpec] = {}
-            try:
-                for spec in wave:
-                    lacking = [one.file_name for one in spec.builds_on if one.key in self.failed]
-                    if lacking:
-                        self._note_failure(spec, RuntimeError(f"what it builds on failed: {', '.join(lacking)}"))
-                    else:
+            pending = self.pending = {}
+            for spec in wave:
+                lacking = [one.file_name for one in spec.builds_on if one.key in self.failed]
+                if lacking:
+                    self._note_failure(spec, RuntimeError(f"what it builds on failed: {', '.join(lacking)}"))
+                else:
+                    pending[self._submit(executor, spec)] = spec
+            attempts = Counter(pending.values())
+            while pending:
+                for future in as_completed(list(pending)):
+                    spec = pending.pop(future)
+                    if future.cancelled():
+                        raise BrokenExecutor("the executor dropped a run: has its scheduler ended?")
+                    error = future.exception()
+                    if isinstance(error, BrokenExecutor):
+                        raise error
+                    if error is None:
+                        self._note_success(spec, *future.result())
+                    elif attempts[spec] < ATTEMPTS and not isinstance(error, LASTING):
+                        attempts[spec] += 1
                         pending[self._submit(executor, spec)] = spec
-                attempts = Counter(pending.values())
-                while pending:
-                    for future in as_completed(list(pending)):
-                        spec = pending.pop(future)
-                        if future.cancelled():
-                            raise BrokenExecutor("the executor dropped a run: has its scheduler ended?")
-                        error = future.exception()
-                        if isinstance(error, BrokenExecutor):
-                            raise error
-                        if error is None:
-                            self._note_success(spec, *future.result())
-                        elif attempts[spec] < ATTEMPTS and not isinstance(error, LASTING):
-                            attempts[spec] += 1
-                            pending[self._submit(executor, spec)] = spec
-                        else:
-                            self._note_failure(spec, error)
-            finally:
-                # After an interrupt, what waits is dropped; what is under way has checkpoints.
-                for future in pending:
-                    future.cancel()
+                    else:
+                        self._note_failure(spec, error)
 
     def _submit(self, executor: Executor, spec: RunSpec) -> Future:
         # A worker elsewhere has another current folder. And Dask takes equal calls for one: a further attempt would get
