@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import book, claims, comparison, profiles
+from asteroid import book, claims, comparison, judges, profiles
 
 PROFILE = dataclasses.replace(profiles.load("laptop"), molecules=("methanol",))
 
@@ -48,7 +49,7 @@ def gaining(percent: float):
     return World(error)
 
 
-def judge(where: str, text: str, world: World) -> claims.Finding:
+def judge(where: str, text: str, world: World) -> judges.Finding:
     (claim,) = [claim for claim in claims.CLAIMS if claim.where == where and text in claim.text]
     return claim.judge(world)
 
@@ -125,6 +126,21 @@ def test_a_curve_is_no_power_law():
     assert verdict("Fig 1a", "power law", bent) == "not reproduced"
 
 
+@pytest.mark.parametrize(
+    ("worse", "expected"), [([], "reproduced"), ([25], "partly"), ([25, 50, 100, 200, 400], "not reproduced")]
+)
+def test_the_toy_example_must_gain_at_every_number_of_points(worse, expected, monkeypatch):
+    def run(spec, store):
+        mine = 2.0 if spec.accurate in worse else 0.5
+        return SimpleNamespace(key=spec.key, errors={"standard": [1.0, 1.1], "asteroid": [mine, 1.1 * mine]})
+
+    monkeypatch.setattr(judges.toy, "run", run)
+    world = World(None)
+    world.store, world.records = None, {}
+    assert verdict("A.5", "toy", world) == expected
+    assert len(world.records) == len(PROFILE.toy["accurate"])
+
+
 def test_measured_cost_of_methanol_cannot_decide():
     found = judge("5.1", "DFT", gaining(0))
     assert found.verdict == "needs MD17" and re.search(r"methanol \d\.\d", found.ours)
@@ -150,10 +166,10 @@ def test_the_paper_s_budgets_count_what_was_given_up(monkeypatch):
 
 def test_table_4_is_judged_by_the_rows_that_can_be_run(monkeypatch):
     monkeypatch.setattr(World, "store", None, raising=False)
-    monkeypatch.setattr(claims.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
+    monkeypatch.setattr(judges.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
     worse = World(lambda spec: 0.9 if spec.method == "sgdml" else 0.3)
     found = judge("Table 4", "sGDML", worse)
     assert found.verdict == "reproduced" and "sGDML" in found.ours and "ANI" not in found.ours
     assert verdict("Table 4", "sGDML", World(lambda spec: 0.2 if spec.method == "sgdml" else 0.3)) == "not reproduced"
-    monkeypatch.setattr(claims.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
+    monkeypatch.setattr(judges.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
     assert verdict("Table 4", "sGDML", worse) == "not reproduced"

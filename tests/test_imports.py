@@ -47,10 +47,11 @@ LAYERS = {
     "workload": {"methods", "models", "runs", "stages", "training"},
     "sweeps": {"baselines", "book", "profiles", "runs", "training", "workload"},
     "comparison": {"methods", "planner", "profiles", "records", "runs"},
-    "claims": {
+    "judges": {
         *("comparison", "datasets", "methods", "planner", "profiles", "records", "runs", "simulations", "stability"),
-        "sweeps",
+        *("sweeps", "toy"),
     },
+    "claims": {"judges", "profiles", "records"},
     "plots": {"planner"},
     "plots_dynamics": {"plots"},
     "plots_cost": {"plots"},
