@@ -161,3 +161,10 @@ def test_the_power_law_states_its_exponent():
     table["force_mae"] = 20 * table["budget"] ** -0.5
     texts = [text.get_text() for text in plots.power_law(table).axes[0].get_legend().get_texts()]
     assert len(texts) == 2 and all("-0.50" in text for text in texts)
+
+
+@pytest.mark.parametrize(("value", "left"), [(-3.0, -3.0), (2.0, 0.0)])
+def test_ratios_show_zero_and_what_lies_below(value, left):
+    table = pd.DataFrame({"setting": ["one", "one", "other"], "value": [70.0, 60.0, value]})
+    low, high = plots.ratios(table, "lower by [%]", "").axes[0].get_xlim()
+    assert low <= left <= 0 and high >= 70 and (low == 0) == (value > 0)
