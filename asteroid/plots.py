@@ -394,9 +394,10 @@ def ratios(table: pd.DataFrame, xlabel: str, ylabel: str) -> Figure:
     sns.pointplot(table, **shared, errorbar="sd", ls="none", color=COLORS[0], capsize=0.2, err_kws={"linewidth": 1.2})
     sns.stripplot(table, **shared, color="0.35", size=3.5, jitter=0.12)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.0), max(high, 0.0))
-    axes.axvline(0, color="0.7", lw=1, zorder=0)
+    if (table["value"] >= 0).all():
+        axes.set_xlim(0, None)
+    else:
+        axes.axvline(0, color="0.7", lw=1, zorder=0)
     return figure
 
 
