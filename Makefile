@@ -11,16 +11,19 @@ BIN = .venv/bin
 INSTALLED = .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv book test results paper-plan lint bench clean
+.PHONY: help venv book check-pages test results paper-plan lint bench clean
 
 help: ## this list (at once)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 	@echo 'PROFILE=smoke|laptop|paper says how much "book" and "results" compute; laptop is the default.'
 
 venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10 minutes, once)
 
 book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 minutes with the committed records)
 	$(BIN)/jupyter-book build -W -n --keep-going book/
+
+check-pages: $(INSTALLED) ## the built book: links, no network, and every page in Chromium, if installed (2 minutes)
+	$(BIN)/python tests/pages.py
 
 test: $(INSTALLED) ## all tests (4 minutes, installation apart)
 	$(BIN)/python -m pytest -q

@@ -1,0 +1,149 @@
+"""Check a built book: python tests/pages.py [book/_build/html]
+
+Its links lead somewhere, no page asks a network for anything, and in a browser each is as it should be: no error, the
+mathematics typeset, molecules drawn, pictures described, and nothing to be scrolled sideways, on a phone either.
+"""
+
+import asyncio
+import re
+import sys
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import browser
+
+WIDTHS = (390, 1280)  # of a phone and of a window, pixels
+OUTSIDE = r"(?:https?:)?//"
+LOADS = (  # patterns of what a page or style sheet would fetch
+    (".html", rf"<(?:script|img|iframe|source|embed|video|audio)\b[^>]*\bsrc=[\"']?{OUTSIDE}[^\"'> ]+"),
+    (
+        ".html",
+        rf"<link\b(?=[^>]*\brel=[\"']?(?:stylesheet|preload|icon|preconnect|dns-prefetch))[^>]*"
+        rf"\bhref=[\"']?{OUTSIDE}[^\"'> ]+",
+    ),
+    (".html", rf"(?:import\(|from\s|import\s)\s*[\"']{OUTSIDE}[^\"']+"),
+    (".html .css", rf"(?:url\(|@import)\s*[\"']?{OUTSIDE}[^\"') ]+"),
+)
+FAULTS = """async () => {
+  const faults = [], say = (what, where) => faults.push(`${what}: ${(where || "").trim().slice(0, 60)}`);
+  if (window.MathJax) await MathJax.startup.promise;
+  for (const math of document.querySelectorAll(".math.notranslate"))
+    if (!math.querySelector("mjx-container") || math.querySelector("mjx-merror"))
+      say("mathematics that is not typeset", math.textContent);
+  if (window.$3Dmolpromise) await $3Dmolpromise;
+  for (const place of document.querySelectorAll("[id^='3dmolviewer_']")) {
+    const picture = new Image(), canvas = new OffscreenCanvas(100, 100).getContext("2d");
+    picture.src = window[place.id.replace("3dmolviewer", "viewer")].pngURI();
+    await picture.decode();
+    canvas.drawImage(picture, 0, 0, 100, 100);
+    const colors = new Set(new Uint32Array(canvas.getImageData(0, 0, 100, 100).data.buffer));
+    if (colors.size < 20) say("molecule that is not drawn", place.id);  // balls have shades
+  }
+  for (const picture of document.images) {
+    await picture.decode().catch(() => say("picture that cannot be shown", picture.src));
+    if (!picture.alt) say("picture without a description (alt)", picture.src);
+  }
+  return faults;
+}"""
+TOO_WIDE = """async () => {
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  const root = document.documentElement, width = root.clientWidth;
+  if (root.scrollWidth <= width) return [];
+  const clips = place => place !== root
+    && (getComputedStyle(place).overflowX !== "visible" || clips(place.parentElement));
+  const wide = [...document.querySelectorAll("body *")].filter(
+    place => place.getBoundingClientRect().right > width + 1 && !clips(place.parentElement));
+  const names = wide.slice(-3).map(
+    place => `${place.localName}.${place.className}: ${place.textContent.trim().slice(0, 60)}`);
+  return [`scrolls sideways at ${width} pixels, being ${root.scrollWidth} wide: ${names.join("; ")}`];
+}"""
+
+
+def loads(html: Path) -> list[str]:
+    """What the pages and style sheets below a folder would fetch from a network."""
+    files = [path for path in sorted(html.rglob("*")) if path.suffix in (".html", ".css")]
+    return [
+        f"{path.relative_to(html)}: {hit}"
+        for path in files
+        for suffixes, pattern in LOADS
+        if path.suffix in suffixes.split()
+        for hit in re.findall(pattern, path.read_text("utf-8"))
+    ]
+
+
+def dead_links(html: Path) -> list[str]:
+    """Links of the pages below a folder to files or anchors that are not there; those to other hosts are not tried."""
+    return [
+        f"{path.relative_to(html)}: {link}"
+        for path in sorted(html.rglob("*.html"))
+        for link in sorted(set(_page(path).links))
+        if not _leads_somewhere(path, link)
+    ]
+
+
+async def faults(html: Path, program: str) -> list[str]:
+    """What is wrong with the pages below a folder in a browser, each opened from its file."""
+    found = []
+    async with browser.tab(program) as tab:
+        for path in sorted(html.rglob("*.html")):
+            if _page(path).redirects:  # its target is a page of its own
+                continue
+            await tab.open(path.resolve().as_uri(), WIDTHS[0])
+            wrong = await tab.run(FAULTS)
+            for width in WIDTHS:
+                await tab.resize(width)
+                wrong += await tab.run(TOO_WIDE)
+            found += [f"{path.relative_to(html)}: {fault}" for fault in [*wrong, *tab.complaints()]]
+    return found
+
+
+def main(folder: str = "book/_build/html") -> None:
+    html = Path(folder)
+    if not (html / "index.html").is_file() or not list(html.glob("pages/*.html")):
+        sys.exit(f"no book in {html}: no index.html, or no page under pages/; run `make book` first")
+    program = browser.chromium()
+    if program is None:
+        sys.exit("pages are looked at in Chromium or Chrome, and neither is installed: `apt-get install chromium`")
+    found = [*loads(html), *dead_links(html), *asyncio.run(faults(html, program))]
+    if found:
+        sys.exit(f"{len(found)} faults:\n" + "\n".join(found))
+    print(f"{len(list(html.rglob('*.html')))} pages: links, network and looks are as they should be")
+
+
+class _Page(HTMLParser):
+    """Anchors and links of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.anchors, self.links, self.redirects = set(), [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        about = dict(attributes)
+        self.anchors |= {about.get("id"), about.get("name") if tag == "a" else None}
+        self.links += [about[name] for name in ("href", "src") if about.get(name)]
+        if tag == "meta" and (about.get("http-equiv") or "").lower() == "refresh":
+            self.redirects = True
+            self.links.append(about["content"].partition("url=")[2])
+
+
+@cache
+def _page(path: Path) -> _Page:
+    return _Page(path.read_text("utf-8"))
+
+
+def _leads_somewhere(path: Path, link: str) -> bool:
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc:
+        return True
+    target = path.parent / unquote(parts.path) if parts.path else path
+    if not target.is_file():
+        return False
+    anchor = unquote(parts.fragment)
+    return target.suffix != ".html" or anchor in ("", "top") or anchor in _page(target.resolve()).anchors
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
