@@ -110,6 +110,7 @@ async def tab(program: str) -> AsyncIterator[Tab]:
             page = Tab(socket, session)
             for domain in ("Page", "Runtime", "Log", "Network"):
                 await page.call(f"{domain}.enable")
+            await page.call("Emulation.setScrollbarsHidden", hidden=True)  # which take no room on a phone
             yield page
             socket.close()
             while await socket.read_message() is not None:  # until it is closed

@@ -45,6 +45,8 @@ FAULTS = """async () => {
     await picture.decode().catch(() => say("picture that cannot be shown", picture.src));
     if (!picture.alt) say("picture without a description (alt)", picture.src);
   }
+  for (const drawn of document.querySelectorAll("article svg[role=img]:not([aria-hidden=true]):not([aria-label])"))
+    say("drawing without a description (aria-label)", drawn.textContent);
   return faults;
 }"""
 TOO_WIDE = """async () => {
@@ -53,20 +55,26 @@ TOO_WIDE = """async () => {
   if (root.scrollWidth <= width) return [];
   const clips = place => place !== root
     && (getComputedStyle(place).overflowX !== "visible" || clips(place.parentElement));
-  const wide = [...document.querySelectorAll("body *")].filter(
-    place => place.getBoundingClientRect().right > width + 1 && !clips(place.parentElement));
+  const end = place => Math.max(
+    place.getBoundingClientRect().right, place.getBoundingClientRect().left + place.scrollWidth);
+  const wide = [...document.querySelectorAll("article *")].filter(
+    place => end(place) > width + 1 && !clips(place) && !clips(place.parentElement));
   const names = wide.slice(-3).map(
     place => `${place.localName}.${place.className}: ${place.textContent.trim().slice(0, 60)}`);
   return [`scrolls sideways at ${width} pixels, being ${root.scrollWidth} wide: ${names.join("; ")}`];
 }"""
 
 
+def pages_of(html: Path) -> list[Path]:
+    """The pages below a folder; what lies with the style sheets are templates."""
+    return [path for path in sorted(html.rglob("*.html")) if "_static" not in path.relative_to(html).parts]
+
+
 def loads(html: Path) -> list[str]:
     """What the pages and style sheets below a folder would fetch from a network."""
-    files = [path for path in sorted(html.rglob("*")) if path.suffix in (".html", ".css")]
     return [
         f"{path.relative_to(html)}: {hit}"
-        for path in files
+        for path in [*pages_of(html), *sorted(html.rglob("*.css"))]
         for suffixes, pattern in LOADS
         if path.suffix in suffixes.split()
         for hit in re.findall(pattern, path.read_text("utf-8"))
@@ -77,7 +85,7 @@ def dead_links(html: Path) -> list[str]:
     """Links of the pages below a folder to files or anchors that are not there; those to other hosts are not tried."""
     return [
         f"{path.relative_to(html)}: {link}"
-        for path in sorted(html.rglob("*.html"))
+        for path in pages_of(html)
         for link in sorted(set(_page(path).links))
         if not _leads_somewhere(path, link)
     ]
@@ -87,7 +95,7 @@ async def faults(html: Path, program: str) -> list[str]:
     """What is wrong with the pages below a folder in a browser, each opened from its file."""
     found = []
     async with browser.tab(program) as tab:
-        for path in sorted(html.rglob("*.html")):
+        for path in pages_of(html):
             if _page(path).redirects:  # its target is a page of its own
                 continue
             await tab.open(path.resolve().as_uri(), WIDTHS[0])
@@ -109,7 +117,7 @@ def main(folder: str = "book/_build/html") -> None:
     found = [*loads(html), *dead_links(html), *asyncio.run(faults(html, program))]
     if found:
         sys.exit(f"{len(found)} faults:\n" + "\n".join(found))
-    print(f"{len(list(html.rglob('*.html')))} pages: links, network and looks are as they should be")
+    print(f"{len(pages_of(html))} pages: links, network and looks are as they should be")
 
 
 class _Page(HTMLParser):

@@ -9,7 +9,7 @@ import pytest
 WHOLE = """<!doctype html><html lang="en"><body><h1 id="top-of-it">A page</h1>
 <a href="other.html#there">another</a> <a href="#top-of-it">up</a> <a href="https://example.org/x">elsewhere</a>
 <div style="overflow-x: auto"><p style="width: 3000px">wide, but to be scrolled by itself</p></div></body></html>"""
-OTHER = '<!doctype html><html lang="en"><body><p id="there">here</p>%s</body></html>'
+OTHER = '<!doctype html><html lang="en"><body><article><p id="there">here</p>%s</article></body></html>'
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def test_faults_are_seen_in_a_browser(book):
       var viewer_1 = {pngURI: () => canvas.toDataURL()};
     </script>"""
     found = seen(
-        '<script>console.error("mine"); fetch("http://192.0.2.1/"); missing()</script><img src="none.png">'
-        f'<p style="width: 900px">long</p>{formula}{flat}'
+        '<script>console.error("mine"); fetch("http://192.0.2.1/"); missing()</script>'
+        f'<img src="none.png"><svg role="img"></svg><p style="width: 900px">long</p>{formula}{flat}'
     )
     for fault in (
         *("console: mine", "asks a network for http://192.0.2.1/", "missing is not defined"),
-        *("cannot be shown", "without a description", "scrolls sideways at 390 pixels", "p.: long"),
+        *("cannot be shown", "(alt)", "(aria-label)", "scrolls sideways at 390 pixels", "p.: long"),
         *("not typeset: x", "not drawn: 3dmolviewer_1"),
     ):
         assert any(fault in line for line in found), f"{fault} is not in {found}"
