@@ -192,6 +192,7 @@ def reductions(table: pd.DataFrame) -> Figure:
         y="reduction",
         hue="inaccurate_budget",
         palette="colorblind",
+        markers=list("osD^vPX*<>")[: table["inaccurate_budget"].nunique()],
         errorbar=("ci", 95),
         dodge=0.25,
         capsize=0.08,
@@ -455,7 +456,12 @@ def _mean_and_spread(axes: plt.Axes, rows: pd.DataFrame, x: str, **style: Any) -
 
 
 def _label_ticks(axes: plt.Axes, ticks: Sequence[float]) -> None:
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    """Name these places of a logarithmic axis, rising, but for those whose name would run into the one before."""
+    room, kept = np.log(ticks[-1] / ticks[0]) / 12, []
+    for tick in ticks:
+        if not kept or np.log(tick / kept[-1]) > room:
+            kept.append(tick)
+    axes.xaxis.set_major_locator(FixedLocator(kept))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(FixedLocator([]))
     _plain_log_axis(axes.yaxis)

@@ -139,6 +139,15 @@ def test_points_are_means_over_seeds():
     assert line.get_ydata() == pytest.approx(expected.mean().to_numpy())
 
 
+def test_names_of_ticks_do_not_run_into_each_other():
+    table = rows()
+    table["total_budget"] = table["budget"].replace({50: 170, 90: 200, 130: 800})
+    axes = plots.budgets(table).axes[0]
+    assert list(axes.get_xticks()) == [170, 200, 800]
+    table["total_budget"] = table["total_budget"].replace({170: 190})
+    assert list(plots.budgets(table).axes[0].get_xticks()) == [190, 800]
+
+
 def test_an_infinite_setting_stands_at_the_right_end():
     axes = draw("sensitivity").axes[0]
     axes.figure.canvas.draw()
