@@ -1,7 +1,7 @@
 """From notebooks to pages of the book, and what every notebook says about itself.
 
 ``make_pages`` executes the notebooks that are stale with papermill; Sphinx renders what it wrote (``book/_ext`` calls
-it before each build). ``begin``, ``banner`` and ``stamp`` are what a notebook calls in its first and last cells.
+it before each build). ``begin``, ``banner``, ``keep`` and ``stamp`` are what a notebook calls.
 """
 
 import argparse
@@ -10,26 +10,32 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+from asteroid.stamps import PAGES, banner, keep, stamp
+
+__all__ = [
+    "NotebookError",
+    "Page",
+    "banner",
+    "begin",
+    "in_one_line",
+    "keep",
+    "main",
+    "make_pages",
+    "pages_of",
+    "root",
+    "stamp",
+]
 
 DEFAULT_PROFILE = "laptop"
-
-_KEPT = "ASTEROID_PAGES"  # variable of the environment: the folder of the pages that are being made
-_kept: list[str] = []  # files that the notebook of this kernel has saved beside its page
 
 
 class NotebookError(RuntimeError):
@@ -130,6 +136,8 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         print(f"{name}: executing (profile {profile})", end=" ... ", flush=True)
         start = time.perf_counter()
         executed = _execute(page, profile, folder)
+        if name != page.notebook.stem:
+            _relabel(executed, name)
         # The sources are those of before the run, since an edit during a long run must count; the records are those of
         # after it, since a notebook makes the ones it misses.
         _write(file, executed, _seal(profile, sources, _records(folder, profile)))
@@ -187,86 +195,6 @@ def in_one_line() -> Iterator[None]:
         raise
 
 
-def keep(name: str, shown: "Figure | pd.DataFrame"):
-    """Save what a page shows beside it, a figure as SVG or a table as CSV; :func:`stamp` links to it.
-
-    Files are written only while pages of the book are made, so that a notebook of one's own replaces none of them.
-
-    Args:
-        name: Name of the file without suffix, such as ``"fig3"``.
-        shown: The figure or the table.
-
-    Returns:
-        ``shown``, so that the last line of a cell can be a call of this.
-
-    Raises:
-        TypeError: If it is neither a figure nor a table.
-    """
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
-
-    if not isinstance(shown, Figure | DataFrame):
-        raise TypeError(f"{name}: expected a matplotlib figure or a pandas table, got {type(shown).__name__}")
-    kind, suffix = ("figures", "svg") if isinstance(shown, Figure) else ("tables", "csv")
-    if folder := os.environ.get(_KEPT):
-        path = Path(folder, kind, f"{name}.{suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == "svg":
-            shown.savefig(path, metadata={"Date": None}, bbox_inches="tight")
-        else:
-            shown.to_csv(path)
-        _kept.append(path.relative_to(folder).as_posix())
-    return shown
-
-
-def banner(profile: str):
-    """A box that warns of the smoke profile's numbers, as IPython HTML; None for every other profile.
-
-    Args:
-        profile: Name of the profile.
-    """
-    if profile != "smoke":
-        return None
-    from IPython.display import HTML
-
-    # Both colours are set, so that it can be read on a light and on a dark page.
-    return HTML(
-        '<div style="border-left: 5px solid #b45309; background: #fef3c7; color: #451a03; padding: 0.6em 1em">'
-        "<strong>Smoke run.</strong> Every number and curve on this page comes from minutes of training on a "
-        "handful of frames. They show that the code runs, and mean nothing scientifically. "
-        "The laptop profile shows the real ones.</div>"
-    )
-
-
-def stamp(profile: str, records: Iterable = (), started: float | None = None):
-    """The last line of a page: what made it, when, and how to make it again, as IPython Markdown.
-
-    Args:
-        profile: Name of the profile.
-        records: The runs the page shows, each with ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and ``date``
-            (ISO 8601).
-        started: ``time.time()`` of the notebook's set-up cell, for the seconds that the page itself took.
-    """
-    from IPython.display import Markdown
-
-    records = list(records)
-    parts = [f"Profile **{profile}**"]
-    if records:
-        seeds = {seed for record in records for seed in getattr(record.spec, "seeds", None) or [record.spec.seed]}
-        dates = sorted({record.date[:10] for record in records})
-        when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-        seconds = sum(record.seconds for record in records)
-        counts = f"{_count(len(records), 'run')} over {_count(len(seeds), 'seed')}"
-        parts.append(f"{counts}, of {when}, {seconds:,.0f} s in all")
-    if started is not None:
-        parts.append(f"this page {time.time() - started:.0f} s")
-    parts.append(f"Python {platform.python_version()}, PyTorch {version('torch')}, asteroid {version('asteroid')}")
-    parts.append(f"again with `make book PROFILE={profile}`")
-    if _kept:
-        parts.append("files: " + ", ".join(f"[{Path(file).name}]({file})" for file in _kept))
-    return Markdown("*Made with:* " + " · ".join(parts))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Command line: ``python -m asteroid.book [--profile NAME] [PAGE ...]``."""
     parser = argparse.ArgumentParser(
@@ -285,10 +213,6 @@ def _one_of(kind: str, name: str, paths: Iterable[Path]) -> None:
     known = sorted(path.stem for path in paths)
     if name not in known:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(known) or 'none'}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _injected(cells: list[str]) -> list[str]:
@@ -335,6 +259,14 @@ def _execute(page: Page, profile: str, folder: Path) -> dict:
     )
 
 
+def _relabel(notebook: dict, page: str) -> None:
+    """Make the labels of figures and tables a variant's own: in the whole book a label may stand once."""
+    for cell in notebook["cells"]:
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {})
+        if "name" in figure:
+            figure["name"] += f"-{page}"
+
+
 @contextlib.contextmanager
 def _this_interpreter(pages: Path) -> Iterator[None]:
     """Make the kernel ``python3`` be the running interpreter, without the user's start-up files, for pages in a folder.
@@ -350,11 +282,11 @@ def _this_interpreter(pages: Path) -> Iterator[None]:
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
         about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
         spec.write_text(json.dumps(about))
-        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET", _KEPT)}
+        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET", PAGES)}
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before["JUPYTER_PATH"]]))
         os.environ["IPYTHONDIR"] = scratch
         os.environ["ASTEROID_QUIET"] = "1"  # a page has no use for progress bars
-        os.environ[_KEPT] = str(pages)
+        os.environ[PAGES] = str(pages)
         try:
             yield
         finally:

@@ -124,6 +124,7 @@ def test_records_made_by_a_later_notebook_leave_earlier_pages_fresh(tree, monkey
 def test_variant_is_a_page_of_its_own_with_its_parameters_and_heading(tree):
     source = notebook('profile = "laptop"\nmodel = "egnn"', "print(model)")
     source.cells.insert(0, nbformat.v4.new_markdown_cell("# Heading\n\nText."))
+    source.cells[-1].metadata.mystnb = {"figure": {"caption": "A figure.", "name": "fig1"}}
     nbformat.write(source, tree / "notebooks/tiny.ipynb")
     variants = tree / "book/variants.yml"
     variants.parent.mkdir()
@@ -134,7 +135,9 @@ def test_variant_is_a_page_of_its_own_with_its_parameters_and_heading(tree):
     assert (plain.stem, other.stem) == ("tiny", "other")
     cells = nbformat.read(other, as_version=4).cells
     assert cells[0].source == "# New: heading\n\nText." and cells[-1].outputs[0].text == "gemnet-t\n"
-    assert nbformat.read(plain, as_version=4).cells[-1].outputs[0].text == "egnn\n"
+    assert cells[-1].metadata.mystnb.figure.name == "fig1-other"  # a label may stand once in a book
+    cells = nbformat.read(plain, as_version=4).cells
+    assert cells[-1].outputs[0].text == "egnn\n" and cells[-1].metadata.mystnb.figure.name == "fig1"
     assert book.make_pages("smoke", folder=tree) == []
     variants.write_text(variants.read_text().replace("gemnet-t", "gemnet-q"))
     assert book.make_pages("smoke", folder=tree) == [other]
@@ -263,6 +266,41 @@ def test_notebook_keeps_to_the_rules(path):
             if isinstance(node, ast.FunctionDef):
                 length = node.end_lineno - node.lineno + 1
                 assert length <= 10, f"{node.name} has {length} lines; move it into the library"
+
+
+def kept(cell):
+    """What a cell saves beside its page: the first argument of each `book.keep`, as it is written, and its source."""
+    calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+    return [ast.unparse(c.args[0]) for c in calls if ast.unparse(c.func) == "book.keep"]
+
+
+def code_cells():
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        yield from ((path.stem, cell) for cell in cells if cell.cell_type == "code" and not cell.source.startswith("%"))
+
+
+def test_what_is_kept_has_a_caption_a_label_and_a_description():
+    labels = []
+    for notebook, cell in code_cells():
+        figure = cell.metadata.get("mystnb", {}).get("figure", {})
+        if (kept(cell) or figure) and figure.get("name"):
+            labels.append(figure["name"])
+        if not kept(cell):
+            continue
+        where = f"{notebook}, cell {cell.id}"
+        assert figure.get("caption", "").endswith("."), f"{where} has no caption"
+        assert figure.get("name") or "for " in cell.source, f"{where} has no label"  # a loop draws several
+        described = cell.metadata.mystnb.get("image", {}).get("alt") or "with_values(" in cell.source
+        assert described or figure.get("classes") == "table", f"{where} has no description of its picture (alt)"
+    assert len(labels) == len(set(labels)), "a label stands twice"
+
+
+def test_no_page_overwrites_what_another_has_saved():
+    owners = {}
+    for notebook, cell in code_cells():
+        for name in kept(cell):
+            assert owners.setdefault(name, notebook) == notebook, f"{name} is saved by {owners[name]} and {notebook}"
 
 
 def test_molecule_is_drawn_without_a_network():
