@@ -8,8 +8,8 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-# A browser shows the title of an SVG's element by itself; the ring says that there is one.
-STYLE = "<style>.value:hover * {opacity: 0.35 !important}</style>"
+# A browser shows the title of an SVG's element by itself; the disc says that there is one.
+STYLE = "<style>.value:hover * {fill-opacity: 0.35 !important}</style>"
 MARK = {"marker": "o", "ms": 13, "color": "0.3", "alpha": 0, "zorder": 10}  # above the point, which would hide it
 
 
