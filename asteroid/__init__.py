@@ -17,6 +17,7 @@ _ATTRIBUTES = {
 }
 _MODULES = (
     "baselines",
+    "bias",
     "book",
     "datasets",
     "dynamics",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from asteroid import identity, losses, models, training, units
+from asteroid.bias import bias_report as bias_report  # the paper's section 3.1, asked before stage 1
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField
