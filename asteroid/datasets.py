@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asteroid import sources
+from asteroid import export, sources
 from asteroid.checks import check, check_same_molecule
 from asteroid.sources import DatasetError
 
@@ -101,6 +101,21 @@ class LabelledSet:
         pairs = [(k, place[key]) for k, key in enumerate(_geometry_keys(self.pos)) if key in place]
         mine, theirs = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
         return mine, theirs
+
+    def to_extxyz(self, path: str | os.PathLike, weights: Tensor | np.ndarray | None = None) -> None:
+        """Write the frames as extended xyz in ASE's units, eV and eV/Å, as MACE reads them: the way to other codes.
+
+        Energy and forces are called REF_energy and REF_forces, MACE's defaults; the weight of a frame in the loss is
+        `config_weight`. NequIP takes them by a `key_mapping`, and the weight as a further field.
+
+        Args:
+            path: ends with .extxyz or .xyz; a failure leaves what was there before.
+            weights: (frames,), such as `losses.bias_weights` of `stages.estimated_bias`; None: 1 for each.
+
+        Raises:
+            DatasetError: another ending, weights that are not one for each frame, or a failed write.
+        """
+        export.write_extxyz(self, path, weights)
 
 
 @dataclass(frozen=True, eq=False)

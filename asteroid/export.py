@@ -1,0 +1,53 @@
+"""Labelled frames in files of other codes."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from asteroid import units
+from asteroid.sources import DatasetError
+
+if TYPE_CHECKING:
+    from asteroid.datasets import LabelledSet
+
+ENERGY_KEY, FORCES_KEY, WEIGHT_KEY = "REF_energy", "REF_forces", "config_weight"
+
+
+def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tensor | np.ndarray | None = None) -> None:
+    """Write frames for MACE, NequIP and others that read extended xyz; `LabelledSet.to_extxyz` says how."""
+    import ase
+    import ase.io
+
+    path = Path(path)
+    if path.suffix not in (".extxyz", ".xyz"):
+        raise DatasetError(f"{path} ends with {path.suffix!r}; extended xyz files end with .extxyz or .xyz.")
+    if weights is None:
+        weights = np.ones(len(labelled))
+    weights = np.asarray(weights, dtype=float)
+    if weights.shape != (len(labelled),) or not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise DatasetError(
+            f"weights have the shape {weights.shape} and lie between {weights.min():g} and {weights.max():g}; expected "
+            f"one for each of {len(labelled)} frames, 0 or more, as losses.bias_weights gives them."
+        )
+    frames = []
+    for pos, energy, force, weight in zip(labelled.pos, labelled.energy, labelled.force, weights):
+        atoms = ase.Atoms(labelled.z.numpy(), pos.numpy())
+        atoms.info |= {
+            ENERGY_KEY: float(energy) * units.KCAL_PER_MOL_IN_EV,
+            WEIGHT_KEY: float(weight),
+            "level": labelled.level,
+        }
+        atoms.arrays[FORCES_KEY] = force.numpy() * units.KCAL_PER_MOL_IN_EV
+        frames.append(atoms)
+    scratch = path.with_name(f"{path.name}.partial")
+    try:
+        ase.io.write(scratch, frames, format="extxyz")
+        scratch.replace(path)
+    except OSError as error:
+        cause = error.strerror or error
+        raise DatasetError(f"Writing {path} failed ({cause}); free space or choose another folder.") from None
+    finally:
+        scratch.unlink(missing_ok=True)
