@@ -25,6 +25,7 @@ _MODULES = (
     "levels",
     "losses",
     "models",
+    "pilots",
     "planner",
     "plots",
     "plots_dynamics",

@@ -1,14 +1,22 @@
 """Error against number of labels: power laws, and what they say about the number of labels an error costs.
 
-And the other way round: how a budget of labelling time is spent.
+And the other way round: how a budget of labelling time is spent, by a rule (`spend`), or by what small trainings show
+(`pilots.fit_pilots`, `plan`).
 """
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
+
+from asteroid.pilots import FARTHEST, ErrorModel
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -140,11 +148,7 @@ def least_budget(seconds_accurate: float, seconds_cheap: float) -> float:
     Raises:
         ValueError: if the times are not positive, or cheap labels are not cheaper.
     """
-    if not (math.isfinite(seconds_accurate) and 0 < seconds_cheap < seconds_accurate):
-        raise ValueError(
-            f"an accurate label takes {seconds_accurate:.3g} s and a cheap one {seconds_cheap:.3g} s; the cheap one "
-            "must take less, or it has nothing to offer: take a cheaper level for it"
-        )
+    _check_seconds(seconds_accurate, seconds_cheap)
     times = (seconds_accurate, seconds_cheap)
     standard = next(labels for labels in itertools.count(FEWEST) if _traded(labels, *times)[0] >= FEWEST)
     held_out = (_VALID[0] + _TEST[0]) * sum(times)
@@ -160,3 +164,121 @@ def _traded(standard: int, seconds_accurate: float, seconds_cheap: float) -> tup
     """Accurate and cheap labels that take no longer than a number of accurate ones."""
     cheap = max(1, int(standard * _cheap_for_each(seconds_accurate, seconds_cheap)))
     return standard - math.ceil(cheap * seconds_cheap / seconds_accurate), cheap
+
+
+def _check_seconds(seconds_accurate: float, seconds_cheap: float) -> None:
+    if not (math.isfinite(seconds_accurate) and 0 < seconds_cheap < seconds_accurate):
+        raise ValueError(
+            f"an accurate label takes {seconds_accurate:.3g} s and a cheap one {seconds_cheap:.3g} s; the cheap one "
+            "must take less, or it has nothing to offer: take a cheaper level for it"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How to spend a budget.
+
+    Attributes:
+        hours: the budget.
+        table: a row per split of it: accurate and cheap labels, the hours of each, the predicted error and its 95 %
+            interval for one training (kcal/mol/Å, NaN where it is out of the pilots' reach), and the probability that
+            it is smaller than with accurate labels only, %. The proposed split is called so.
+        accurate, cheap: labels of the proposed split; None where more pilots are needed.
+        advice: what to do, in words.
+    """
+
+    hours: float
+    table: "pd.DataFrame"
+    accurate: int | None
+    cheap: int | None
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.table.to_string(float_format='{:.2f}'.format)}\n{self.advice}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.table.to_html(float_format='{:.2f}'.format, na_rep='more pilots')}<p>{self.advice}</p>"
+
+
+def plan(budget_hours: float, errors: ErrorModel, seconds_accurate: float, seconds_cheap: float) -> Plan:
+    """Propose how much of a budget of labelling time goes into cheap labels.
+
+    Among splits of the budget in steps of a hundredth, that with the smallest predicted error is proposed. Splits with
+    fewer accurate labels than the smallest pilot, or ten times more of any kind than the largest, are not looked at; if
+    accurate labels only are among these, the advice is to train larger pilots first.
+
+    Args:
+        budget_hours: core hours for all labels that are trained on, those of the pilots among them.
+        errors: from `pilots.fit_pilots`.
+        seconds_accurate, seconds_cheap: of one label, such as the medians of `LabelledSet.seconds`.
+
+    Raises:
+        ValueError: if the times are not positive, cheap labels are not cheaper, or the budget buys fewer accurate
+            labels than the smallest pilot.
+    """
+    import pandas as pd
+
+    _check_seconds(seconds_accurate, seconds_cheap)
+    all_accurate = int(3600 * budget_hours / seconds_accurate + 1e-6)
+    if not all_accurate >= errors.fewest_accurate:
+        raise ValueError(
+            f"{budget_hours:g} hours buy {all_accurate} accurate labels, the smallest pilot has "
+            f"{errors.fewest_accurate}; give at least {errors.fewest_accurate * seconds_accurate / 3600:.2g} hours"
+        )
+
+    def bought(percent: int) -> tuple[int, int]:
+        cheap = int(percent / 100 * 3600 * budget_hours / seconds_cheap)
+        return int((3600 * budget_hours - cheap * seconds_cheap) / seconds_accurate + 1e-6), cheap
+
+    splits = {percent: bought(percent) for percent in range(100)}
+    reached = {
+        percent: errors.predict(*split)[0]
+        for percent, split in splits.items()
+        if errors.within_reach(*split) and split[0] >= errors.fewest_accurate
+    }
+    best = min(reached, key=reached.get) if 0 in reached else None
+    rows = {}
+    for percent in sorted({*_SHOWN, *([] if best is None else [best])}):
+        accurate, cheap = splits[percent]
+        known = percent in reached
+        name = "accurate labels only" if percent == 0 else f"{percent} % for cheap labels"
+        rows[f"{name} (proposed)" if percent == best else name] = {
+            "accurate labels": accurate,
+            "cheap labels": cheap,
+            "hours, accurate": accurate * seconds_accurate / 3600,
+            "hours, cheap": cheap * seconds_cheap / 3600,
+            **dict(zip(("error", "low", "high"), errors.predict(accurate, cheap) if known else (np.nan,) * 3)),
+            "better [%]": 100 * _chance(errors, splits[percent], splits[0])
+            if known and percent and 0 in reached
+            else np.nan,
+        }
+    advice = _advice(errors, splits, best)
+    chosen = (None, None) if best is None else splits[best]
+    return Plan(budget_hours, pd.DataFrame.from_dict(rows, orient="index"), *chosen, advice)
+
+
+def _advice(errors: ErrorModel, splits: Mapping[int, tuple[int, int]], best: int | None) -> str:
+    if best is None:
+        return (
+            f"More pilots are needed: the budget buys {splits[0][0]} accurate labels, more than {FARTHEST} times the "
+            f"{errors.most_standard} of the largest pilot. Train some with {math.ceil(splits[0][0] / FARTHEST)} first."
+        )
+    accurate, cheap = splits[best]
+    error, low, high = errors.predict(accurate, cheap)
+    expect = f"Expect an error of {error:.2f} kcal/mol/Å, between {low:.2f} and {high:.2f}"
+    if not best:
+        return f"Buy {accurate} accurate labels and no cheap ones. {expect}."
+    chance = _chance(errors, splits[best], splits[0])
+    sure = "" if chance > 0.975 else " The pilots do not tell them apart for sure: either will do."
+    return (
+        f"Buy {accurate} accurate and {cheap} cheap labels. {expect}; it is smaller than with {splits[0][0]} accurate "
+        f"labels only with a probability of {100 * chance:.0f} %.{sure}"
+    )
+
+
+def _chance(errors: ErrorModel, split: tuple[int, int], other: tuple[int, int]) -> float:
+    """Share of the draws in which one split has the smaller error."""
+    return float(np.mean(errors.errors(*split) < errors.errors(*other)))
+
+
+_SHOWN = (0, 10, 20, 40, 60, 80)  # percent of a budget for cheap labels
