@@ -27,6 +27,7 @@ _MODULES = (
     "models",
     "pilots",
     "planner",
+    "plans",
     "plots",
     "plots_dynamics",
     "profiles",

@@ -1,6 +1,6 @@
 """What is wrong with cheap labels, and whether to train on them: a report from a few frames, before any training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -132,13 +132,14 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
     )
 
 
-def table(reports: Mapping[str, BiasReport]) -> "pd.DataFrame":
+def table(reports: Iterable[BiasReport]) -> "pd.DataFrame":
     """A row per report: sizes in kcal/mol/Å, and shares of the squared bias in %."""
     import pandas as pd
 
-    rows = {
-        name: {
+    rows = [
+        {
             "molecule": report.molecule.replace("_", " "),
+            "level": report.cheap,
             "frames": len(report.by_frame),
             "bias": report.by_frame.mean(),
             "constant [%]": 100 * report.constant,
@@ -147,9 +148,9 @@ def table(reports: Mapping[str, BiasReport]) -> "pd.DataFrame":
             "accurate labels alone": report.error,
             "verdict": report.verdict,
         }
-        for name, report in reports.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        for report in reports
+    ]
+    return pd.DataFrame(rows)
 
 
 def _judge(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bool) -> tuple[str, str]:

@@ -126,6 +126,8 @@ def main(arguments: list[str] | None = None) -> None:
         parts = ("asteroid-not-tuned", "asteroid-unweighted")
         specs = [spec for model in profile.recipes for method in shown for spec in profile.specs(method, model)]
         specs += [spec for model in profile.recipes for part in parts for spec in profile.low_resource(part, model)]
+        for molecule in profile.planner["molecules"]:
+            specs += [spec for part in profile.planner_specs(molecule).values() for spec in part]
         store = Store(book.root() / "results" / profile.name)
         ways = profile.compared(next(iter(profile.recipes)))
         lacking = {} if options.plan else missing(ways, store)  # a plan does without the data

@@ -39,6 +39,9 @@ class Profile:
             accurate ones beside them (Table 1 and appendix A.3).
         gammas: values of γ, in units of the median bias, whose effect is shown (Fig 7a).
         together: molecules that share one pre-training (Table 5), two or more of `molecules`, or none.
+        planner: of the page on planning: `model` and `molecules`; of its pilots, the labels of `standard` training and
+            the pairs of accurate and cheap ones of `asteroid`; and, by molecule, the `ratio` of what an accurate label
+            costs to what a cheap one does, rounded, at which the paper's split is bought.
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
@@ -66,6 +69,7 @@ class Profile:
     empirical: Mapping[str, Any]
     gammas: tuple[float, ...]
     together: tuple[str, ...]
+    planner: Mapping[str, Any]
     seeds: tuple[int, ...]
     valid: int
     test: int
@@ -155,6 +159,35 @@ class Profile:
             return self.low_resource("asteroid-unweighted", model, molecules)
         specs = self.low_resource("asteroid", model, molecules)
         return [replace(spec, recipe=replace(spec.recipe, gammas=(gamma,))) for spec in specs]
+
+    def planner_specs(self, molecule: str) -> dict[str, list[RunSpec]]:
+        """The runs of the page on planning, by name.
+
+        "pilots" are what the planner learns from, "grid" what it is judged by, all of `specs`. "fixed" is the paper's
+        split of each budget that is larger than the pilots: `given_up` labels for cheap ones that cost as much by their
+        measured ratio. "sampled" is ASTEROID with the fewest accurate labels and cheap ones of the level that drove the
+        simulation, to judge the bias report by.
+        """
+        model, cheap = self.planner["model"], self.given_up * self.planner["ratio"][molecule]
+        larger = [budget for budget in self.budgets if budget > max(self.planner["standard"])]
+        sizes = {
+            "pilots": [*((labels, 0) for labels in self.planner["standard"]), *map(tuple, self.planner["asteroid"])],
+            "fixed": [(budget - self.given_up, cheap) for budget in larger],
+        }
+        one = self.specs("standard", model, (molecule,))[0]
+        specs = {
+            name: [
+                replace(one, method="asteroid" if i else "standard", budget=a, inaccurate_budget=i, seed=seed)
+                for a, i in pairs
+                for seed in self.seeds
+            ]
+            for name, pairs in sizes.items()
+        }
+        few = self.low_resource("asteroid", model, (molecule,))
+        return specs | {
+            "grid": [spec for method in ("standard", "asteroid") for spec in self.specs(method, model, (molecule,))],
+            "sampled": [replace(spec, inaccurate=self.sampled) for spec in few],
+        }
 
     def compared(self, model: str, molecules: tuple[str, ...] | None = None) -> dict[str, list[RunSpec]]:
         """The runs of Table 4, and of two ways that it lacks, by name.

@@ -1,0 +1,102 @@
+"""Plans held against runs: regrets and calibrations by hand, and runs of every profile that are possible."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asteroid import plans, profiles, runs
+from asteroid.pilots import ErrorModel
+
+SECONDS = (4.0, 1.0)
+
+
+def model(draws: np.ndarray, scatter: float = 0.0) -> ErrorModel:
+    return ErrorModel(
+        np.atleast_2d(draws), scatter, most_standard=50, most_accurate=40, most_cheap=200, fewest_accurate=10
+    )
+
+
+# Standard training: 10 / labels. ASTEROID: 2 / √labels, whatever the number of cheap ones.
+ERRORS = model(np.array([0.0, np.log(10), 1.0, np.log(2), 0.5, 0.0]))
+
+
+def rows(found: dict[tuple[int, int], list[float]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"way": "ASTEROID" if i else "standard", "accurate": a, "cheap": i, "seed": seed, "error": error}
+            for (a, i), several in found.items()
+            for seed, error in enumerate(several)
+        ]
+    )
+
+
+def test_regret_by_hand():
+    # 100 accurate labels cost 400 s. The fourth split costs 6 % more, and the last one half of it.
+    found = {
+        (100, 0): [0.2, 0.4],
+        (90, 40): [0.25, 0.25],
+        (50, 202): [0.4, 0.4],
+        (100, 24): [0.1, 0.1],
+        (50, 0): [0.1] * 2,
+    }
+    (row,) = plans.regret(ERRORS, rows(found), SECONDS, [100], given_up=10).itertuples(index=False, name=None)
+    columns = list(plans.regret(ERRORS, rows(found), SECONDS, [100], given_up=10).columns)
+    row = dict(zip(columns, row, strict=True))
+    assert row["splits"] == 3 and row["core minutes"] == pytest.approx(400 / 60)
+    # Predicted are 0.1 for standard training, and 0.21 and 0.28.
+    assert row["planner's split"] == "100 + 0" and row["planner, error"] == pytest.approx(0.3)
+    assert row["best error"] == row["paper, error"] == pytest.approx(0.25)
+    assert row["planner, regret [%]"] == row["accurate only, regret [%]"] == pytest.approx(20)
+    assert row["paper, regret [%]"] == 0
+
+
+def test_calibration_by_hand():
+    spread = model(ERRORS.draws, scatter=0.1)
+    inside, outside = np.exp(0.15), np.exp(0.25)  # 1.5 and 2.5 standard deviations
+    found = {(100, 0): [0.1, 0.1 * inside, 0.1 * outside, 0.1 / outside], (25, 100): [0.4, 0.4]}
+    table = plans.calibration(spread, rows(found))
+    assert table.loc["standard"].tolist() == pytest.approx([4, 25, 50, np.exp(0.075)], rel=0.01)
+    assert table.loc["ASTEROID"].tolist() == pytest.approx([2, 100, 100, 1])
+
+
+def test_predictions_stand_beside_the_mean_of_what_was_found():
+    table = plans.predicted(ERRORS, rows({(100, 0): [0.1, 0.3], (25, 100): [0.5, 0.5]})).set_index("way")
+    assert table.loc["standard", ["predicted", "found"]].tolist() == pytest.approx([0.1, 0.2])
+    assert table.loc["ASTEROID", ["predicted", "found"]].tolist() == pytest.approx([0.4, 0.5])
+
+
+@pytest.mark.parametrize("name", ["laptop", "smoke"])
+def test_the_fixed_split_costs_as_much_as_accurate_labels_only(name):
+    profile = profiles.load(name)
+    for molecule in profile.planner["molecules"]:
+        accurate, cheap = plans.seconds_per_label(profile, molecule)
+        assert accurate / cheap == pytest.approx(profile.planner["ratio"][molecule], rel=0.1)
+        for spec in profile.planner_specs(molecule)["fixed"]:
+            cost = spec.budget * accurate + spec.inaccurate_budget * cheap
+            assert cost == pytest.approx((spec.budget + profile.given_up) * accurate, rel=plans.TOLERANCE)
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_the_pilots_are_small_and_enough(name):
+    profile = profiles.load(name)
+    assert set(profile.planner) == {"model", "molecules", "standard", "asteroid", "ratio"}
+    assert set(profile.planner["ratio"]) >= set(profile.planner["molecules"])
+    for molecule in profile.planner["molecules"]:
+        specs = profile.planner_specs(molecule)
+        small = [spec for spec in specs["pilots"] if spec.method == "standard"]
+        mixed = [spec for spec in specs["pilots"] if spec.method == "asteroid"]
+        assert len({spec.budget for spec in small}) >= 3
+        assert len({spec.budget for spec in mixed}) >= 2 and len({spec.inaccurate_budget for spec in mixed}) >= 2
+        assert max(spec.budget for spec in small) <= max(profile.budgets) / 2
+        assert {spec.seed for spec in specs["pilots"]} == set(profile.seeds)
+        assert {spec.inaccurate for spec in specs["sampled"]} == {profile.sampled}
+
+
+@pytest.mark.parametrize("name", ["laptop", "smoke"])
+def test_the_embedded_labels_suffice(name):
+    profile = profiles.load(name)
+    for molecule in profile.planner["molecules"]:
+        for part in profile.planner_specs(molecule).values():
+            assert len({spec.key for spec in part}) == len(part)
+            for spec in part:
+                assert len(runs.split_of(spec).test) == profile.test
