@@ -155,26 +155,23 @@ def table(reports: Iterable[BiasReport]) -> "pd.DataFrame":
 
 def _judge(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bool) -> tuple[str, str]:
     """Verdict and reason, from (frames,) of the bias, of what varies of it, and of the error without cheap labels."""
-    whose = (
-        "the given error of accurate labels alone" if given else "a harmonic force field of the same accurate labels"
+    whose = "that of accurate labels alone" if given else "that of a harmonic force field of the same frames"
+    sizes = (
+        f"a model of these labels is wrong by what varies of their bias, {varying.mean():.2f} kcal/mol/Å; this error is"
     )
-    numbers = f"what varies of the bias, {varying.mean():.2f} kcal/mol/Å"
+    than = f"smaller than {whose}, {alone.mean():.2f}"
     if planner.bootstrap_mean(varying - alone)[2] >= 0:
-        return (
-            DO_NOT,
-            f"{numbers}, is not less than {whose}, {alone.mean():.2f}: there is nothing left to learn from it",
-        )
+        return DO_NOT, f"{sizes} not surely {than}, so there is nothing left to learn from them"
     weight = losses.bias_weights(bias, float(bias.median())).numpy()
     draws = np.random.default_rng(0).integers(len(weight), size=(2000, len(weight)))
     w, v = weight[draws], varying[draws]
     effective = w.sum(axis=1) ** 2 / np.square(w).sum(axis=1) / len(weight)
     lowered = (w * v).sum(axis=1) / w.sum(axis=1) / v.mean(axis=1)
-    help_ = f"{numbers}, is less than {whose}, {alone.mean():.2f}"
     kept, left = 100 * np.mean(effective), 100 * np.mean(lowered)
     factors = f"weights leave {kept:.0f} % of the labels and {left:.0f} % of what varies"
     if np.percentile(lowered / np.sqrt(effective), 97.5) < 1:
-        return WITH_WEIGHTS, f"{help_}, and it differs between frames: {factors}"
-    return PRE_TRAIN, f"{help_}, and alike in all frames: {factors}"
+        return WITH_WEIGHTS, f"{sizes} {than}, and it differs between frames: {factors}"
+    return PRE_TRAIN, f"{sizes} {than}, and much the same in all frames: {factors}"
 
 
 def _kernels(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
