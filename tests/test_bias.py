@@ -53,6 +53,28 @@ def test_a_bias_of_one_degree_is_found_to_be_that(degree):
     assert report.varying < 0.03 and report.verdict == PRE_TRAIN
 
 
+@pytest.mark.parametrize("degree", [1, 2])
+def test_covariances_of_forces_are_second_derivatives_of_those_of_energies(degree):
+    pos = accurate(frames=3).pos
+    pairs = torch.combinations(torch.arange(pos.shape[1])).T
+
+    def inverse(x):
+        return 1 / (x.view(-1, 3)[pairs[0]] - x.view(-1, 3)[pairs[1]]).norm(dim=-1)
+
+    every = torch.stack([inverse(frame) for frame in pos])
+    mean, spread = every.mean(dim=0), every.std(dim=0, correction=0)
+
+    def covariance(x, y):
+        product = ((inverse(x) - mean) / spread) @ ((inverse(y) - mean) / spread)
+        return product if degree == 1 else (1 + product) ** 2 / 2
+
+    first, second = pos[0].flatten(), pos[1].flatten()
+    size = len(first)
+    mixed = torch.autograd.functional.hessian(covariance, (first, second))[0][1]  # two signs of a force cancel
+    found = bias._kernels(pos.numpy())[degree - 1][:size, size : 2 * size]
+    np.testing.assert_allclose(found, mixed, atol=1e-9 * mixed.abs().max())
+
+
 def test_the_report_does_not_depend_on_how_the_molecule_lies():
     labels, cheap = accurate(), asteroid.load("methanol", "pbe")
     turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
