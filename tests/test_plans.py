@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import plans, profiles, runs
+from asteroid import book, plans, profiles, runs
 from asteroid.pilots import ErrorModel
+from asteroid.records import Store
 
 SECONDS = (4.0, 1.0)
 
@@ -100,3 +101,11 @@ def test_the_embedded_labels_suffice(name):
             assert len({spec.key for spec in part}) == len(part)
             for spec in part:
                 assert len(runs.split_of(spec).test) == profile.test
+
+
+def test_the_records_of_the_laptop_profile_are_there():
+    profile, store = profiles.load("laptop"), Store(book.root() / "results/laptop")
+    for molecule in profile.planner["molecules"]:
+        for name, part in profile.planner_specs(molecule).items():
+            missing = [spec.file_name for spec in part if store.get(spec) is None]
+            assert not missing, f"{name}: {missing}"
