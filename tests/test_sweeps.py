@@ -286,7 +286,8 @@ def test_a_pool_that_breaks_again_and_again_ends_the_sweep(makes, store, monkeyp
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would Python
 sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
 import tiny
