@@ -65,7 +65,7 @@ CLAIMS = (
         "GemNet: lower error at the smallest budget",
         "39.4 %",
         "dft_enhancement_gemnet",
-        judges.low_resource("gemnet-t", 39.4),
+        judges.low_resource("asteroid", "gemnet-t", 39.4),
     ),
     Claim(
         "Fig 3",
@@ -75,7 +75,11 @@ CLAIMS = (
         judges.sample_efficiency("gemnet-t", 2),
     ),
     Claim(
-        "Fig 4", "EGNN: lower error at the smallest budget", "56 %", "dft_enhancement", judges.low_resource("egnn", 56)
+        "Fig 4",
+        "EGNN: lower error at the smallest budget",
+        "56 %",
+        "dft_enhancement",
+        judges.low_resource("asteroid", "egnn", 56),
     ),
     Claim(
         "Fig 4", "EGNN: sample efficiency", "more than 3 times", "dft_enhancement", judges.sample_efficiency("egnn", 3)
@@ -87,9 +91,19 @@ CLAIMS = (
     ),
     Claim("Fig 5", "score matching lies between DFT and empirical labels", "between", "unlabelled", judges.between),
     Claim(
-        "Table 2", "GemNet: score matching and fine-tuning", "18 %", "unlabelled", judges.score_matching("gemnet-t", 18)
+        "Table 2",
+        "GemNet: score matching and fine-tuning",
+        "18 %",
+        "unlabelled",
+        judges.low_resource("score-matching", "gemnet-t", 18),
     ),
-    Claim("Table 2", "EGNN: score matching and fine-tuning", "4 %", "unlabelled", judges.score_matching("egnn", 4)),
+    Claim(
+        "Table 2",
+        "EGNN: score matching and fine-tuning",
+        "4 %",
+        "unlabelled",
+        judges.low_resource("score-matching", "egnn", 4),
+    ),
     Claim("Fig 6a", "only ASTEROID is stable in dynamics", "the others diverge", "md_stability", judges.stable),
     Claim("Fig 6b", "ASTEROID bears longer steps", "3 times", "md_stability", judges.longer_steps),
     Claim("Table 3", "every part of the method helps", "each", "ablation", judges.every_part_helps),

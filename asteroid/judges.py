@@ -106,12 +106,12 @@ def cheap_alone(evidence: Evidence) -> Finding:
     return of_order(holds, "; ".join(said))
 
 
-def low_resource(model: str, claimed: float) -> Callable[[Evidence], Finding]:
-    """Fig 3 and 4: reduction at the smallest budget with the most cheap labels."""
+def low_resource(method: str, model: str, claimed: float) -> Callable[[Evidence], Finding]:
+    """Fig 3, Fig 4 and Table 2: reduction at the smallest budget with the most cheap labels or geometries."""
 
     def judge(evidence: Evidence) -> Finding:
         profile = evidence.profile
-        rows = evidence.table(profile.low_resource("asteroid", model))
+        rows = evidence.table(profile.low_resource(method, model))
         return of_number(comparison.reduction(rows, evidence.table(profile.low_resource("standard", model))), claimed)
 
     return judge
@@ -174,17 +174,6 @@ def between(evidence: Evidence) -> Finding:
             holds[name] = bool(low < value < high)
             said.append(f"{name}: {value:.1f}, labels {low:.1f} and {high:.1f} kcal/mol/Å")
     return of_order(holds, "; ".join(said))
-
-
-def score_matching(model: str, claimed: float) -> Callable[[Evidence], Finding]:
-    """Table 2 at the fewest accurate labels."""
-
-    def judge(evidence: Evidence) -> Finding:
-        profile = evidence.profile
-        rows = evidence.table(profile.low_resource("score-matching", model))
-        return of_number(comparison.reduction(rows, evidence.table(profile.low_resource("standard", model))), claimed)
-
-    return judge
 
 
 def stable(evidence: Evidence) -> Finding:

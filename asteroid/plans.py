@@ -74,6 +74,9 @@ def regret(
     Returns:
         A row per budget: numbers of splits, the chosen one, the mean test errors (kcal/mol/Å) of the choices, and their
         regrets (%).
+
+    Raises:
+        ValueError: if a choice was not trained at the cost of a budget.
     """
     import pandas as pd
 
@@ -85,6 +88,11 @@ def regret(
         chosen = min(equal, key=lambda split: errors.predict(*split)[0])
         # Of the splits with that many accurate labels, the one of equal cost.
         fixed = [split for split in equal if split[0] == budget - given_up and split[1]]
+        if not fixed or (budget, 0) not in equal:
+            raise ValueError(
+                f"no training has the paper's split, or accurate labels only, at the cost of {budget} accurate labels; "
+                f"one costs {seconds[0] / seconds[1]:.3g} cheap ones: round that to the `ratio` of the profile's `planner`"
+            )
         choices = {"planner": chosen, "paper": fixed[0], "accurate only": (budget, 0)}
         best = means[equal].min()
         found.append(

@@ -51,6 +51,11 @@ def test_regret_by_hand():
     assert row["paper, regret [%]"] == 0
 
 
+def test_a_split_that_was_not_trained_at_that_cost_is_named():
+    with pytest.raises(ValueError, match="the cost of 100 accurate labels; one costs 4 cheap ones.*ratio"):
+        plans.regret(ERRORS, rows({(100, 0): [0.1], (90, 400): [0.2]}), SECONDS, [100], 10)
+
+
 def test_calibration_by_hand():
     spread = model(ERRORS.draws, scatter=0.1)
     inside, outside = np.exp(0.15), np.exp(0.25)  # 1.5 and 2.5 standard deviations
