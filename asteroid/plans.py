@@ -91,7 +91,7 @@ def regret(
         if not fixed or (budget, 0) not in equal:
             raise ValueError(
                 f"no training has the paper's split, or accurate labels only, at the cost of {budget} accurate labels; "
-                f"one costs {seconds[0] / seconds[1]:.3g} cheap ones: round that to the planner's `ratio` in the profile"
+                f"one costs {seconds[0] / seconds[1]:.3g} cheap ones: round that to the profile's planner `ratio`"
             )
         choices = {"planner": chosen, "paper": fixed[0], "accurate only": (budget, 0)}
         best = means[equal].min()
