@@ -10,6 +10,7 @@ from scipy import optimize, stats
 FARTHEST = 10  # times the labels of the largest pilot, to which an error is extrapolated
 DRAWS = 200  # of a bootstrap
 _STEEPEST = 2.0  # exponent
+_ENOUGH = 1e-4  # relative gain below which a fit ends: errors that no label lowers leave it a valley without an end
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ErrorModel:
         return accurate <= FARTHEST * self.most_accurate and cheap <= FARTHEST * self.most_cheap
 
 
-def fit_pilots(pilots: Sequence[Pilot], seed: int = 0) -> ErrorModel:
+def fit_pilots(pilots: Sequence[Pilot], seed: int = 0, draws: int = DRAWS) -> ErrorModel:
     """Fit power laws with a floor to the errors of small trainings.
 
     Standard training has error = floor + scale · accurate^(−α), and ASTEROID error = floor + scale′ · accurate^(−α′) ·
@@ -68,7 +69,7 @@ def fit_pilots(pilots: Sequence[Pilot], seed: int = 0) -> ErrorModel:
     Args:
         pilots: of both ways, with two numbers of labels or more of each kind, and better three of standard training;
             at least eight trainings, since six numbers are fitted. Several seeds each.
-        seed: of the bootstrap.
+        seed, draws: of the bootstrap.
 
     Raises:
         ValueError: if there are too few pilots, or an error is not positive.
@@ -97,22 +98,39 @@ def fit_pilots(pilots: Sequence[Pilot], seed: int = 0) -> ErrorModel:
         least = float(np.exp(y.min()))
         start = [least / 2, 1.0, 0.5, 1.0, 0.5, 0.1]
         bounds = [[0, -20, 0, -20, 0, 0], [least, 20, _STEEPEST, 20, _STEEPEST, _STEEPEST]]
-        return optimize.least_squares(lambda p: _log_error(p, accurate, cheap) - y, start, bounds=bounds).x
+        found = optimize.least_squares(
+            lambda p: _log_error(p, accurate, cheap) - y,
+            start,
+            jac=lambda p: _slopes(p, accurate, cheap),
+            bounds=bounds,
+            ftol=_ENOUGH,
+        )
+        return found.x
 
     best = fit(y)
     fitted = _log_error(best, accurate, cheap)
     # Residuals of a fit are smaller than the errors that made them.
     residual = (y - fitted) * np.sqrt(len(y) / (len(y) - len(best)))
     generator = np.random.default_rng(seed)
-    draws = [fit(fitted + generator.choice(residual, len(y))) for _ in range(DRAWS)]
+    parameters = [fit(fitted + generator.choice(residual, len(y))) for _ in range(draws)]
     return ErrorModel(
-        draws=np.array(draws),
+        draws=np.array(parameters),
         scatter=float(np.sqrt(np.mean(residual**2))),
         most_standard=int(accurate[~mixed].max()),
         most_accurate=int(accurate[mixed].max()),
         most_cheap=int(cheap[mixed].max()),
         fewest_accurate=int(accurate[mixed].min()),
     )
+
+
+def _slopes(parameters: np.ndarray, accurate: np.ndarray, cheap: np.ndarray) -> np.ndarray:
+    """(pilots, 6) derivatives of `_log_error`."""
+    error = np.exp(_log_error(parameters, accurate, cheap))
+    power = 1 - parameters[0] / error  # share of the power law in the error
+    mixed, ones = cheap > 0, np.ones_like(error)
+    one, other = np.where(mixed, 0, power), np.where(mixed, power, 0)
+    few, many = -np.log(accurate), -np.log(np.maximum(cheap, 1))
+    return np.stack([ones / error, one, one * few, other, other * few, other * many], axis=1)
 
 
 def _log_error(parameters: Sequence[Any], accurate: Any, cheap: Any) -> Any:

@@ -6,6 +6,7 @@ And the other way round: how a budget of labelling time is spent, by a rule (`sp
 
 import itertools
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -200,7 +201,13 @@ class Plan:
         return f"{self.table.to_html(float_format='{:.2f}'.format, na_rep='more pilots')}<p>{self.advice}</p>"
 
 
-def plan(budget_hours: float, errors: ErrorModel, seconds_accurate: float, seconds_cheap: float) -> Plan:
+def plan(
+    budget_hours: float,
+    errors: ErrorModel,
+    seconds_accurate: float,
+    seconds_cheap: float,
+    bought: tuple[int, int] = (0, 0),
+) -> Plan:
     """Propose how much of a budget of labelling time goes into cheap labels.
 
     Among splits of the budget in steps of a hundredth, that with the smallest predicted error is proposed. Splits with
@@ -211,10 +218,12 @@ def plan(budget_hours: float, errors: ErrorModel, seconds_accurate: float, secon
         budget_hours: core hours for all labels that are trained on, those of the pilots among them.
         errors: from `pilots.fit_pilots`.
         seconds_accurate, seconds_cheap: of one label, such as the medians of `LabelledSet.seconds`.
+        bought: accurate and cheap labels that are there already and paid for from the budget: no split with fewer of
+            either is looked at.
 
     Raises:
-        ValueError: if the times are not positive, cheap labels are not cheaper, or the budget buys fewer accurate
-            labels than the smallest pilot.
+        ValueError: if the times are not positive, cheap labels are not cheaper, the budget buys fewer accurate labels
+            than the smallest pilot, or does not pay for what was bought.
     """
     import pandas as pd
 
@@ -226,17 +235,23 @@ def plan(budget_hours: float, errors: ErrorModel, seconds_accurate: float, secon
             f"{errors.fewest_accurate}; give at least {errors.fewest_accurate * seconds_accurate / 3600:.2g} hours"
         )
 
-    def bought(percent: int) -> tuple[int, int]:
+    def buys(percent: int) -> tuple[int, int]:
         cheap = int(percent / 100 * 3600 * budget_hours / seconds_cheap)
         return int((3600 * budget_hours - cheap * seconds_cheap) / seconds_accurate + 1e-6), cheap
 
-    splits = {percent: bought(percent) for percent in range(100)}
+    splits = {percent: buys(percent) for percent in range(100)}
     reached = {
         percent: errors.predict(*split)[0]
         for percent, split in splits.items()
         if errors.within_reach(*split) and split[0] >= errors.fewest_accurate
     }
-    best = min(reached, key=reached.get) if 0 in reached else None
+    possible = [percent for percent in reached if all(map(operator.ge, splits[percent], bought))]
+    if reached and not possible:
+        raise ValueError(
+            f"{budget_hours:g} hours do not pay for {bought[0]} accurate and {bought[1]} cheap labels; "
+            f"they take {(bought[0] * seconds_accurate + bought[1] * seconds_cheap) / 3600:.3g} hours"
+        )
+    best = min(possible, key=reached.get) if 0 in reached else None
     rows = {}
     for percent in sorted({*_SHOWN, *([] if best is None else [best])}):
         accurate, cheap = splits[percent]

@@ -76,3 +76,28 @@ def split_curve(curve: pd.DataFrame, found: pd.DataFrame) -> Figure:
     axes.set(xlabel="share of the budget for cheap labels [%]", ylabel=FORCE_ERROR, ylim=(0, None))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
+
+
+@_styled
+def rounds(table: pd.DataFrame) -> Figure:
+    """Error against the cost of the labels, round by round, for each way of choosing them.
+
+    Args:
+        table: from `rounds.spend`, with a column `molecule`; a panel per molecule.
+    """
+    molecules = list(dict.fromkeys(table["molecule"]))
+    figure, panels = plt.subplots(1, len(molecules), figsize=(1.6 + 4.4 * len(molecules), 4.0), squeeze=False)
+    styles = zip(("black", *COLORS), ("D", "o", "s", "^"))
+    styles = dict(zip(dict.fromkeys(table["way"]), styles))
+    for axes, molecule in zip(panels.flat, molecules):
+        rows = table[table["molecule"] == molecule]
+        for way, part in rows.groupby("way", sort=False):
+            color, marker = styles[way]
+            mean = part.groupby("round")[["minutes", "error"]].mean()
+            axes.plot(part["minutes"], part["error"], marker, color=color, ms=3.5, alpha=0.4, lw=0)
+            line = "--" if len(mean) == 2 else "-"
+            axes.plot(mean["minutes"], mean["error"], line, marker=marker, color=color, ms=6, lw=1.5, label=way)
+        axes.set(title=molecule.replace("_", " "), xlabel="labels [core minutes]")
+    panels[0, 0].set_ylabel(FORCE_ERROR)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)
+    return figure

@@ -14,13 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from asteroid import datasets, losses, several, stages
+from asteroid import datasets, losses, selection, several, stages
 from asteroid.baselines import ani, delta, fidelity, sgdml
 from asteroid.force_field import ForceField
 from asteroid.methods import METHODS, UNUSED
 from asteroid.records import Record, Store
+from asteroid.selection import Selection
 from asteroid.stages import Recipe
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class RunSpec:
         recipe: model and training settings.
         together: by molecule, the accurate level of those that are pre-trained together, this one among them (kept as
             sorted pairs). Their pre-training is one run, which is tested on the first of them.
+        selection: how the accurate frames were chosen, in standard training and ASTEROID, which then gets the cheap
+            labels of all candidates first; None takes the first of the split.
 
     Raises:
         ValueError: for an unknown method, or numbers or molecules that no run can have.
@@ -63,6 +67,7 @@ class RunSpec:
     seed: int = 0
     recipe: Recipe = field(default_factory=Recipe)
     together: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    selection: Selection | None = None
 
     def __post_init__(self):
         if self.method not in METHODS:
@@ -84,6 +89,7 @@ class RunSpec:
             raise ValueError(f"{self.method} run: {'; '.join(sorted(wrong))}")
         object.__setattr__(self, "molecule", os.fspath(self.molecule))
         self._settle_together()
+        self._settle_selection()
 
     def _settle_together(self) -> None:
         """Bring the molecules that are trained together into one order, and refuse what cannot be trained."""
@@ -108,6 +114,21 @@ class RunSpec:
                 f"{dict(self.together)}; expected it there, with the same accurate level"
             )
 
+    def _settle_selection(self) -> None:
+        """Drop a selection that makes no difference, and refuse what cannot be trained."""
+        if self.selection is None:
+            return
+        if self.method not in ("standard", "asteroid"):
+            raise ValueError(f"{self.method} run: it cannot choose frames; expected standard, asteroid or no selection")
+        rounds, candidates = self.selection.rounds, self.selection.candidates
+        if not max(rounds, default=0) < self.budget <= candidates:
+            raise ValueError(
+                f"{self.method} run: budget is {self.budget} after rounds of {rounds} of {candidates} candidates; "
+                "expected more than in the round before, and no more than there are"
+            )
+        if self.method == "standard" and self.selection == Selection(candidates):
+            object.__setattr__(self, "selection", None)
+
     @property
     def key(self) -> str:
         """Hash of the settings that matter, the data and `RECIPE_VERSION`: the name of this run for ever."""
@@ -118,7 +139,11 @@ class RunSpec:
     def settings(self) -> dict[str, Any]:
         """The settings that matter, as in JSON: two runs that agree in them differ in the data at most."""
         content = asdict(self)
+        if self.selection is None:
+            content.pop("selection")
         for name in UNUSED[self.method]:
+            if name == "inaccurate" and self.selection:
+                continue  # its labels may have chosen the frames
             place, _, leaf = name.rpartition(".")
             (content[place] if place else content).pop(leaf)
         content["molecule"] = _stem(self.molecule)
@@ -130,6 +155,8 @@ class RunSpec:
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
+        if self.selection:
+            sizes += f"-{self.selection.by}"
         model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
         name = f"{_stem(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
@@ -138,8 +165,17 @@ class RunSpec:
     def builds_on(self) -> "tuple[RunSpec, ...]":
         """The runs whose force fields this one builds on, and other runs too: θ_A, θ_SM, or θ_I of several molecules.
 
-        θ_A is that of standard training on the same accurate labels, with the settings of stage 1.
+        θ_A is that of standard training on the same accurate labels, with the settings of stage 1. Standard training on
+        chosen labels builds on those of the round before, which chose them.
         """
+        if self.method == "standard":
+            if not (self.selection and self.selection.rounds):
+                return ()
+            *before, last = self.selection.rounds
+            return tuple(
+                replace(self, budget=last, selection=replace(self.selection, rounds=before, member=member))
+                for member in range(selection.MEMBERS[self.selection.by])
+            )
         if self.method == "score-matching":
             return (replace(self, method="score-matching-not-tuned"),)
         if self.method == "asteroid-multi":
@@ -156,7 +192,8 @@ def split_of(spec: RunSpec) -> datasets.Split:
     """The frames that a run trains, validates and tests on.
 
     For Δ-ML they are the same as for the others, but the labels are differences of the levels, and the inaccurate ones
-    are those that went into the differences of the training frames.
+    are those that went into the differences of the training frames. For a run that chooses its frames, those for
+    training are all candidates.
     """
     if spec.method == "delta":
         pairs = _pairs(spec.molecule, spec.accurate, spec.inaccurate)
@@ -165,6 +202,13 @@ def split_of(spec: RunSpec) -> datasets.Split:
         return replace(split, inaccurate=pairs.cheap[theirs])
     accurate = _labels(spec.molecule, spec.accurate)
     inaccurate = _labels(spec.molecule, spec.inaccurate) if spec.inaccurate_budget else None
+    if spec.selection:
+        sizes = {"budget": spec.selection.candidates, "valid": spec.valid, "test": spec.test}
+        split = datasets.split(accurate, inaccurate, seed=spec.seed, **sizes)
+        if inaccurate is None:
+            return split
+        cheap = selection.candidates_first(split.inaccurate, split.train, spec.inaccurate_budget)
+        return replace(split, inaccurate=cheap)
     return datasets.split(
         accurate,
         inaccurate,
@@ -186,7 +230,7 @@ def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:
     """
     if (record := store.get(spec)) is not None:
         return record
-    split = split_of(spec)
+    split = _chosen_split(spec, store, progress)
     trained = _train(spec, split, store, progress)
     trained.save(store.force_field_path(spec))
     record = _record(spec, split, trained)
@@ -205,7 +249,7 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceF
         if store.get(spec) is None:
             run(spec, store, progress)
         else:
-            trained = _train(spec, split_of(spec), store, progress)
+            trained = _train(spec, _chosen_split(spec, store, progress), store, progress)
             trained.save(path)
             shutil.rmtree(store.work(spec), ignore_errors=True)
     if spec.method == "sgdml":
@@ -233,12 +277,35 @@ def table(records: Iterable[Record]) -> "pd.DataFrame":
     )
 
 
+def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndarray:
+    """Positions among the candidates, `split_of(spec).train`, of the frames that a run with a selection trains on.
+
+    Force fields that choose them and are not in the store are trained.
+    """
+    if spec.method == "asteroid":
+        (spec,) = spec.builds_on
+    if not (spec.selection and spec.selection.rounds):
+        return np.arange(spec.budget)
+    known = chosen_frames(spec.builds_on[0], store, progress)
+    thetas_a = [force_field(one, store, progress) for one in spec.builds_on]
+    cheap = _labels(spec.molecule, spec.inaccurate)
+    score = selection.scores(spec.selection.by, thetas_a, split_of(spec).train, cheap)
+    return selection.extended(known, score, spec.budget)
+
+
+def _chosen_split(spec: RunSpec, store: Store, progress: bool) -> datasets.Split:
+    split = split_of(spec)
+    return replace(split, train=split.train[chosen_frames(spec, store, progress)]) if spec.selection else split
+
+
 def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -> ForceField | sgdml.SGDMLForceField:
     """The force field of a run; of Δ-ML, that of the difference, whose error is the error of the sum."""
     if spec.method == "sgdml":
         return sgdml.train(split.train, split.valid)
     first = [force_field(one, store, progress) for one in spec.builds_on]
-    keep = {"seed": spec.seed, "folder": store.work(spec), "progress": progress}
+    # A member of an ensemble has the split of the others.
+    seed = spec.seed + 1000 * (spec.selection.member if spec.selection else 0)
+    keep = {"seed": seed, "folder": store.work(spec), "progress": progress}
     if spec.method in fidelity.WAYS:
         return fidelity.train(split, spec.method, spec.recipe, **keep)
     if spec.method == "ani":

@@ -85,7 +85,7 @@ def test_the_fixed_split_costs_as_much_as_accurate_labels_only(name):
 @pytest.mark.parametrize("name", profiles.names())
 def test_the_pilots_are_small_and_enough(name):
     profile = profiles.load(name)
-    assert set(profile.planner) == {"model", "molecules", "standard", "asteroid", "ratio"}
+    assert set(profile.planner) == {"model", "molecules", "standard", "asteroid", "ratio", "rounds"}
     assert set(profile.planner["ratio"]) >= set(profile.planner["molecules"])
     for molecule in profile.planner["molecules"]:
         specs = profile.planner_specs(molecule)

@@ -1,0 +1,140 @@
+"""Budgets spent in rounds: what is bought, what it costs, and that every way costs the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from asteroid import planner, plots_planner, profiles, rounds, runs, sweeps
+from asteroid.pilots import ErrorModel
+from asteroid.records import Store
+from asteroid.selection import CHOICES
+
+
+@pytest.fixture(scope="module")
+def profile() -> profiles.Profile:
+    """The smoke profile with even shorter trainings of one seed."""
+    smoke = profiles.load("smoke")
+    recipe = replace(tiny.RECIPE, model="egnn")
+    return replace(smoke, recipes={"egnn": recipe}, seeds=(0,), valid=5, test=8)
+
+
+@pytest.fixture(scope="module")
+def spent(profile, tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("results"))
+
+    def one_by_one(specs, store):
+        return [runs.run(spec, store, progress=False) for spec in specs]
+
+    with pytest.MonkeyPatch.context() as patch:  # processes would take longer to start than to train
+        patch.setattr(sweeps, "sweep", one_by_one)
+        return store, *rounds.spend(profile, "methanol", store)
+
+
+def test_every_way_and_round_has_a_row(profile, spent):
+    _, table, records = spent
+    expected = {rounds.ONE_PLAN: 2} | dict.fromkeys(CHOICES.values(), profile.planner["rounds"]["number"] + 1)
+    assert table.groupby("way").size().to_dict() == expected
+    assert table["error"].notna().all() and (table["rmse"] >= table["error"]).all()
+    assert table["expected"].isna().tolist() == (table["round"] == 0).tolist()
+    assert {record.spec.selection.by for record in records if record.spec.selection} == set(CHOICES)
+    assert len({record.key for record in records}) == len(records)
+
+
+def test_labels_are_only_added_and_the_budget_is_spent(profile, spent):
+    _, table, _ = spent
+    settings = profile.planner["rounds"]
+    budget = table["minutes"].max()
+    for _, part in table.groupby("way"):
+        assert (part[["accurate", "cheap", "minutes"]].diff().dropna() >= 0).all(axis=None)
+        assert part["accurate"].iloc[0] == max(accurate for accurate, _ in settings["asteroid"])
+        assert part["cheap"].iloc[0] == max(cheap for _, cheap in settings["asteroid"])
+        accurate = budget / settings["budget"]
+        assert budget - part["minutes"].iloc[-1] < 1.5 * accurate  # a label that is paid for in part is not bought
+
+
+def test_the_first_round_of_all_ways_is_planned_alike(spent):
+    _, table, _ = spent
+    several = table[table["way"] != rounds.ONE_PLAN].set_index("round")
+    assert several.loc[1, ["accurate", "cheap"]].drop_duplicates().shape == (1, 2)
+    assert several.loc[0, "error"].nunique() == 1
+
+
+def test_records_alone_tell_it_again(profile, spent, monkeypatch):
+    store, table, _ = spent
+    for path in (store.folder / "models").iterdir():
+        path.unlink()
+    monkeypatch.setattr(runs, "run", lambda *_, **__: pytest.fail("trained again"))
+    again, _ = rounds.spend(profile, "methanol", store)
+    assert again.equals(table)
+
+
+def test_outcomes_by_hand():
+    rows = [
+        {"way": way, "seed": seed, "round": number, "error": error, "rmse": 2 * error, "expected": 0.5, **labels}
+        for way, errors in (("at random", (1.0, 2.0)), ("by estimated bias", (0.8, 1.0)))
+        for seed, error in enumerate(errors)
+        for number, labels in enumerate(
+            ({"accurate": 5, "cheap": 9, "minutes": 1}, {"accurate": 7 + seed, "cheap": 9, "minutes": 2})
+        )
+    ]
+    table = pd.DataFrame(rows)
+    table.loc[table["round"] == 0, "error"] = 100.0  # of the pilots, which do not count
+    found = rounds.outcome(table)
+    assert found.loc["at random", ["accurate", "error", "rmse", "lower by [%]"]].tolist() == [7.5, 1.5, 3.0, 0.0]
+    lower, low, high = found.loc["by estimated bias", ["lower by [%]", "from", "to"]]
+    assert (lower, low, high) == pytest.approx((35, 20, 50))
+
+
+def test_the_figure_has_a_line_for_every_way(spent):
+    _, table, _ = spent
+    figure = plots_planner.rounds(table.assign(molecule="methanol"))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(dict.fromkeys(table["way"]))
+    assert "[core minutes]" in figure.axes[0].get_xlabel() and "kcal/mol/Å" in figure.axes[0].get_ylabel()
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_the_settings_of_a_profile_are_possible(name):
+    profile = profiles.load(name)
+    for molecule in profile.planner["molecules"]:
+        specs = rounds.pilot_specs(profile, molecule)
+        by_seed = len(specs) / len(profile.seeds)
+        assert by_seed >= 8 and len(set(specs)) == len(specs)
+        last, settings = specs[-1], profile.planner["rounds"]
+        ratio = profile.planner["ratio"][molecule]
+        assert last.method == "asteroid"
+        assert (last.budget, last.inaccurate_budget) == tuple(map(max, zip(*settings["asteroid"])))
+        assert (
+            last.budget + last.inaccurate_budget / ratio < settings["budget"] <= last.selection.candidates + last.budget
+        )
+        assert max(settings["standard"]) <= last.budget
+
+
+# A plan for what is left
+
+
+ERRORS = ErrorModel(
+    np.atleast_2d([0.0, np.log(10), 1.0, np.log(10), 0.5, 0.3]),
+    0.0,
+    most_standard=50,
+    most_accurate=40,
+    most_cheap=200,
+    fewest_accurate=10,
+)
+
+
+def test_a_plan_keeps_what_was_bought():
+    free = planner.plan(0.1, ERRORS, 4.0, 1.0)
+    for bought in ((80, 0), (10, 250)):
+        kept = planner.plan(0.1, ERRORS, 4.0, 1.0, bought=bought)
+        assert kept.accurate >= bought[0] and kept.cheap >= bought[1]
+        assert ERRORS.predict(kept.accurate, kept.cheap)[0] >= ERRORS.predict(free.accurate, free.cheap)[0]
+    same = planner.plan(0.1, ERRORS, 4.0, 1.0, bought=(free.accurate, free.cheap))
+    assert (same.accurate, same.cheap) == (free.accurate, free.cheap)
+
+
+def test_a_budget_that_is_spent_already_is_refused():
+    with pytest.raises(ValueError, match="do not pay for 90 accurate and 100 cheap labels.*0.128 hours"):
+        planner.plan(0.1, ERRORS, 4.0, 1.0, bought=(90, 100))
