@@ -1,4 +1,4 @@
-"""A figure whose points say their values under the mouse, without a script or a server."""
+"""A figure whose points say their values under the mouse, without a server; for taps, book/_static has a script."""
 
 import html
 import io
@@ -15,8 +15,6 @@ MARK = {"marker": "o", "ms": 13, "color": "0.3", "alpha": 0, "zorder": 10}  # ab
 
 def with_values(figure: Figure, alt: str):
     """The figure as SVG, where each point that has an error bar says its series, place, mean and spread.
-
-    Where there is no mouse it is the figure as it was.
 
     Args:
         figure: a figure of `plots`.
