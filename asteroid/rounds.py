@@ -43,7 +43,7 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
 
     Args:
         profile: its `planner["rounds"]` says pilots, budget and number of rounds.
-        molecule: one of its molecules.
+        molecule: one of those of the page on planning.
         store: of the records.
 
     Returns:

@@ -98,7 +98,8 @@ def test_the_figure_has_a_line_for_every_way(spent):
 @pytest.mark.parametrize("name", profiles.names())
 def test_the_settings_of_a_profile_are_possible(name):
     profile = profiles.load(name)
-    for molecule in profile.planner["molecules"]:
+    assert set(profile.planner["rounds"]["molecules"]) <= set(profile.planner["molecules"])
+    for molecule in profile.planner["rounds"]["molecules"]:
         specs = rounds.pilot_specs(profile, molecule)
         by_seed = len(specs) / len(profile.seeds)
         assert by_seed >= 8 and len(set(specs)) == len(specs)
