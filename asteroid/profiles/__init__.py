@@ -41,7 +41,7 @@ class Profile:
         together: molecules that share one pre-training (Table 5), two or more of `molecules`, or none.
         planner: of the page on planning: `model` and `molecules`; of its pilots, the labels of `standard` training and
             the pairs of accurate and cheap ones of `asteroid`; and, by molecule, the `ratio` of what an accurate label
-            costs to what a cheap one does, rounded, at which the paper's split is bought. Of `rounds` the `molecules`, the
+            costs to what a cheap one does, rounded, at which the paper's split is bought. Of `rounds`, `molecules`, the
             `budget` in accurate labels, their `number`, and the pilots with which they begin, `standard` and
             `asteroid`; the frames of the pilots' cheap labels are the candidates for accurate ones.
         seeds: of splits, initial weights and shuffles.
