@@ -1,0 +1,7 @@
+"""What is set before any test imports torch."""
+
+import os
+
+# A test's tensors are small. On idle cores a second thread gains next to nothing; on busy ones the two wait for each
+# other at every operation, which makes a training of seconds one of minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
