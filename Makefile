@@ -25,8 +25,8 @@ book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 minute
 check-pages: $(INSTALLED) ## the built book: links, no network, and every page in Chromium, if installed (2 minutes)
 	$(BIN)/python tests/pages.py
 
-test: $(INSTALLED) ## all tests (4 minutes, installation apart)
-	$(BIN)/python -m pytest -q
+test: $(INSTALLED) ## all tests, by two processes (6 minutes, installation apart)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 3 to 5 hours if deleted)
 	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)

@@ -161,7 +161,7 @@ def test_a_sweep_that_was_killed_goes_on_with_the_same_numbers(store, tmp_path):
     program.write_text(SWEEP)
     command = [sys.executable, str(program), str(Path(__file__).parent), str(store.folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not list(store.folder.glob("*.json")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
