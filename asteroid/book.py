@@ -282,10 +282,14 @@ def _this_interpreter(pages: Path) -> Iterator[None]:
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
         about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
         spec.write_text(json.dumps(about))
-        before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET", PAGES)}
+        names = ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET", "OMP_NUM_THREADS", PAGES)
+        before = {name: os.environ.get(name) for name in names}
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before["JUPYTER_PATH"]]))
         os.environ["IPYTHONDIR"] = scratch
         os.environ["ASTEROID_QUIET"] = "1"  # a page has no use for progress bars
+        # What a kernel itself computes is small: two threads gain little on idle cores, and on busy ones wait for each
+        # other at every operation. Pools set the threads of their processes.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         os.environ[PAGES] = str(pages)
         try:
             yield
