@@ -47,9 +47,9 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
         store: of the records.
 
     Returns:
-        A row per way, seed and round, the pilots' being round 0: `accurate` and `cheap` labels, `minutes` of one core
-        that they take by measured seconds, `expected` error, validation error (`valid`), and those of the test frames:
-        `error` (mean absolute) and `rmse`, all in kcal/mol/Å. And the records.
+        A row per way, seed and round, the pilots' being round 0 and that of "one plan" the last: `accurate` and `cheap`
+        labels, `minutes` of one core that they take by measured seconds, `expected` error, validation error (`valid`),
+        and those of the test frames: `error` (mean absolute) and `rmse`, all in kcal/mol/Å. And the records.
 
     Raises:
         ValueError: if the pilots are too few or too small for a plan, or the budget does not pay for them.
@@ -80,31 +80,31 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
             if spec not in made:
                 raise RuntimeError(f"{spec.file_name} failed, and no round follows; see {store.folder / 'failures'}")
             purse.records.append(made[spec])
-    rows = [row for (_, seed), purse in purses.items() for row in _rows(purse, seed, seconds)]
+    rows = [row for (_, seed), purse in purses.items() for row in _rows(purse, seed, seconds, settings["number"])]
     found = {record.key: record for purse in purses.values() for record in purse.records}
     return pd.DataFrame(rows), list(found.values())
 
 
 def outcome(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The last round of each way of `spend`.
+    """What came out of `spend`, after each round.
 
     Returns:
-        A row per way: mean labels, core minutes, expected and found errors (kcal/mol/Å) over seeds, and by how many
-        percent the error is lower than with frames at random, seed by seed, with a 95 % bootstrap interval.
+        A row per way and round: mean labels, core minutes, expected and found errors (kcal/mol/Å) over seeds, and by
+        how many percent the error is lower than with frames at random at that cost, seed by seed, with a 95 %
+        bootstrap interval.
     """
     import pandas as pd
 
-    last = table.sort_values("round").groupby(["way", "seed"], sort=False).last()
-    at_random = last.loc[CHOICES["random"]]
     found = {}
-    for way in dict.fromkeys(table["way"]):
-        part = last.loc[way]
-        lower = 100 * (1 - part["error"] / at_random["error"])
-        found[way] = {
+    at_random = table[table["way"] == CHOICES["random"]].set_index(["round", "seed"])["error"]
+    for (way, number), part in table[table["round"] > 0].groupby(["way", "round"], sort=False):
+        error = part.set_index("seed")["error"]
+        lower = 100 * (1 - error / at_random.loc[number])
+        found[way, number] = {
             **part[["accurate", "cheap", "minutes", "expected", "error", "rmse"]].mean(),
             **dict(zip(("lower by [%]", "from", "to"), planner.bootstrap_mean(lower.to_numpy()), strict=True)),
         }
-    return pd.DataFrame.from_dict(found, orient="index")
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis(["way", "round"])
 
 
 def _choices(one: RunSpec) -> list[str]:
@@ -160,14 +160,14 @@ def _fitted(small: tuple[Pilot, ...]) -> ErrorModel:
     return pilots.fit_pilots(small, draws=50)
 
 
-def _rows(purse: _Purse, seed: int, seconds: tuple[float, float]) -> Iterable[dict[str, object]]:
+def _rows(purse: _Purse, seed: int, seconds: tuple[float, float], last: int) -> Iterable[dict[str, object]]:
     first = len(purse.records) - len(purse.expected) - 1
     trainings = zip(purse.sizes, [float("nan"), *purse.expected], purse.records[first:], strict=True)
     for number, ((accurate, cheap), expected, record) in enumerate(trainings):
         yield {
             "way": purse.way,
             "seed": seed,
-            "round": number,
+            "round": number * last // purse.rounds,
             "accurate": accurate,
             "cheap": cheap,
             "minutes": (accurate * seconds[0] + cheap * seconds[1]) / 60,

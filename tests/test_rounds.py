@@ -58,6 +58,7 @@ def test_labels_are_only_added_and_the_budget_is_spent(profile, spent):
 def test_the_first_round_of_all_ways_is_planned_alike(spent):
     _, table, _ = spent
     several = table[table["way"] != rounds.ONE_PLAN].set_index("round")
+    assert table.loc[table["way"] == rounds.ONE_PLAN, "round"].tolist() == [0, several.index.max()]
     assert several.loc[1, ["accurate", "cheap"]].drop_duplicates().shape == (1, 2)
     assert several.loc[0, "error"].nunique() == 1
 
@@ -72,20 +73,30 @@ def test_records_alone_tell_it_again(profile, spent, monkeypatch):
 
 
 def test_outcomes_by_hand():
-    rows = [
-        {"way": way, "seed": seed, "round": number, "error": error, "rmse": 2 * error, "expected": 0.5, **labels}
-        for way, errors in (("at random", (1.0, 2.0)), ("by estimated bias", (0.8, 1.0)))
-        for seed, error in enumerate(errors)
-        for number, labels in enumerate(
-            ({"accurate": 5, "cheap": 9, "minutes": 1}, {"accurate": 7 + seed, "cheap": 9, "minutes": 2})
-        )
-    ]
-    table = pd.DataFrame(rows)
-    table.loc[table["round"] == 0, "error"] = 100.0  # of the pilots, which do not count
+    errors = {("at random", 1): (1.0, 2.0), ("by estimated bias", 1): (0.8, 1.0), ("at random", 2): (1.0, 1.0)}
+    errors |= {("by estimated bias", 2): (1.1, 1.3), (rounds.ONE_PLAN, 2): (0.5, 0.5), ("at random", 0): (9.0, 9.0)}
+    table = pd.DataFrame(
+        {
+            "way": way,
+            "round": number,
+            "seed": seed,
+            "error": error,
+            "rmse": 2 * error,
+            "expected": 0.5,
+            "accurate": 5 + seed,
+            "cheap": 9,
+            "minutes": number,
+        }
+        for (way, number), several in errors.items()
+        for seed, error in enumerate(several)
+    )
     found = rounds.outcome(table)
-    assert found.loc["at random", ["accurate", "error", "rmse", "lower by [%]"]].tolist() == [7.5, 1.5, 3.0, 0.0]
-    lower, low, high = found.loc["by estimated bias", ["lower by [%]", "from", "to"]]
-    assert (lower, low, high) == pytest.approx((35, 20, 50))
+    assert set(found.index) == {key for key in errors if key[1]}
+    assert found.loc[("at random", 1), ["accurate", "error", "rmse", "lower by [%]"]].tolist() == [5.5, 1.5, 3.0, 0.0]
+    gains = found[["lower by [%]", "from", "to"]]
+    assert gains.loc["by estimated bias", 1].tolist() == pytest.approx([35, 20, 50])
+    assert gains.loc["by estimated bias", 2].tolist() == pytest.approx([-20, -30, -10])
+    assert gains.loc[rounds.ONE_PLAN, 2].tolist() == pytest.approx([50, 50, 50])
 
 
 def test_the_figure_has_a_line_for_every_way(spent):
