@@ -140,6 +140,11 @@ def main(arguments: list[str] | None = None) -> None:
             print(workload.report(specs, store.folder, options.speed_up or workload.SPEED_UP))
             return
         failed = len(specs) - len(sweep(specs, store))
+        if not failed:  # these know what they train next only when they have seen what came before
+            from asteroid import rounds  # which builds on sweeps
+
+            for molecule in profile.planner["rounds"]["molecules"]:
+                rounds.spend(profile, molecule, store)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"{error}")
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ import pytest
 import tiny
 from tiny import ASTEROID, STANDARD
 
-from asteroid import runs, sweeps, training
+from asteroid import rounds, runs, sweeps, training
 from asteroid.runs import Record, RunSpec, Store
 
 
@@ -365,7 +365,8 @@ def test_a_worker_that_is_killed_costs_nothing_but_a_new_pool(store, tmp_path):
 @pytest.fixture
 def smoke(tmp_path, monkeypatch) -> Store:
     """Where the command line finds the profile smoke, cut down to two tiny runs of this process."""
-    profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE}, planner={"molecules": ["methanol"]})
+    planner = {"molecules": ["methanol"], "rounds": {"molecules": ["ethanol"]}}
+    profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE}, planner=planner)
     profile.specs = lambda method, model: [STANDARD] if method == "standard" else []
     profile.planner_specs = lambda molecule: {"pilots": [STANDARD, ASTEROID]}
     profile.compared = lambda model: {"standard": [STANDARD]}
@@ -373,12 +374,14 @@ def smoke(tmp_path, monkeypatch) -> Store:
     monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
     monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
+    monkeypatch.setattr(rounds, "spend", lambda profile, molecule, store: (store.folder / molecule).touch())
     return Store(tmp_path / "results" / "smoke")
 
 
 def test_the_command_line_makes_the_runs_of_a_profile(smoke):
     sweeps.main(["--profile", "smoke"])
     assert smoke.get(STANDARD) is not None and smoke.get(ASTEROID) is not None
+    assert (smoke.folder / "ethanol").exists()  # rounds
 
 
 @pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
