@@ -93,8 +93,8 @@ def legendre(cosine: Tensor, degrees: int) -> list[Tensor]:
     return [math.sqrt((2 * degree + 1) / (4 * math.pi)) * value for degree, value in enumerate(values[:degrees])]
 
 
-def legendre_derivatives(z: Tensor, degrees: int) -> list[Tensor]:
-    """The parts of the real spherical harmonics that depend on z = cos θ alone, one tensor per order m.
+def legendre_derivatives(z: Tensor, degrees: int) -> list[list[Tensor]]:
+    """The parts of the real spherical harmonics that depend on z = cos θ alone, by order m.
 
     Y_l,±m = N_lm Q_lm(z) (x ± iy)^m, real part for +m and imaginary part for −m, on the unit sphere; Q_lm is the m-th
     derivative of the Legendre polynomial, and N_lm² = (2 − δ_m0) (2l+1)/4π (l−m)!/(l+m)!.
@@ -104,7 +104,7 @@ def legendre_derivatives(z: Tensor, degrees: int) -> list[Tensor]:
         degrees: l < degrees.
 
     Returns:
-        For each m the values N_lm Q_lm for l = m ... degrees − 1: (..., degrees − m).
+        For each m the values N_lm Q_lm for l = m ... degrees − 1, each of the shape of z.
     """
     by_order = []
     for m in range(degrees):
@@ -116,19 +116,19 @@ def legendre_derivatives(z: Tensor, degrees: int) -> list[Tensor]:
             math.sqrt((2 if m else 1) * (2 * k + 1) / (4 * math.pi) * math.factorial(k - m) / math.factorial(k + m))
             for k in range(m, degrees)
         ]
-        by_order.append(torch.stack([norm * value for norm, value in zip(norms, values, strict=True)], dim=-1))
+        by_order.append([norm * value for norm, value in zip(norms, values, strict=True)])
     return by_order
 
 
-def powers(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Real and imaginary parts of (x + iy)^m for m < count: each (..., count)."""
+def powers(x: Tensor, y: Tensor, count: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Real and imaginary parts of (x + iy)^m for m < count, each of the shape of x."""
     real, imaginary = [torch.ones_like(x)], [torch.zeros_like(x)]
     for _ in range(count - 1):
         real, imaginary = (
             [*real, real[-1] * x - imaginary[-1] * y],
             [*imaginary, real[-1] * y + imaginary[-1] * x],
         )
-    return torch.stack(real, dim=-1), torch.stack(imaginary, dim=-1)
+    return real, imaginary
 
 
 def azimuthal_axes(axis: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from asteroid.models import basis
-from asteroid.models.layers import Scale, activation, check_sizes, linear, orthogonal, residuals
+from asteroid.models.layers import Scale, activation, check_sizes, concatenate, linear, orthogonal, residuals
 from asteroid.models.neighbours import Edges, distances, edge_list, most_edges, others
 
 INV_SQRT_2, INV_SQRT_3 = 2**-0.5, 3**-0.5
@@ -83,11 +83,11 @@ class Quadruplets:
 
     radial: Tensor  # (edges, radial)
     circular: Tensor  # (f, a, b, d, circular): radial in |ab|, angle abd
-    sines: Tensor  # (f·a, c·harmonics, b·d)
-    azimuth: Tensor  # (f·a·b, 2·degrees − 1, d): cosines, then sines, of d's own azimuth
-    cosines: list[Tensor]  # by order m, (f·a, c·(degrees − m), (1 or 2)·b): of c's own azimuth
-    same: Tensor  # (f·a·c, harmonics, b): what the cosines count for d = c
-    spherical: Tensor  # (f·a·c, spherical, harmonics): radial in |ac|
+    azimuth: Tensor  # (f·a·b, 2·degrees − 1 + m·c, d): by m, of d's own azimuth; then by m > 0, sines of the dihedral
+    cosines: list[Tensor]  # by order m, (f·a, c·(degrees − m), b·(1 or 2)): of the angle and c's own azimuth
+    polar: list[Tensor]  # by order m > 0, (f·a·c, degrees − m, b): of the angle, for the sines
+    same: Tensor  # (f·a·c, harmonics, b): minus what the cosines count for d = c
+    spherical: Tensor  # (edges, spherical, harmonics): radial in |ac|
 
 
 class GemNet(nn.Module):
@@ -158,7 +158,7 @@ class GemNet(nn.Module):
             radial_atom=self.radial_atom(radial),
             circular=(projected @ angular).reshape(frames * atoms, -1, atoms),
             quadruplets=(
-                self.quadruplets(radial, bessel, distance, direction, cosine)
+                self.quadruplets(radial, edges.to_edges(bessel.flatten(1)), distance, direction, cosine)
                 if isinstance(config, GemNetQConfig)
                 else None
             ),
@@ -190,7 +190,8 @@ class QuadrupletBasis(nn.Module):
     In a frame whose z axis points from a to b, a spherical harmonic of (angle cab, dihedral cabd) is a polynomial in
     c's coordinates times a function of d's azimuth, and cos m(φ_c − φ_d) = cos mφ_c cos mφ_d + sin mφ_c sin mφ_d: the
     sum over d can be taken before c is known, for all c at once. The published dihedral lies between 0 and π, however,
-    so that its sines lose their sign, and only the cosines separate; the sines need a table of quadruplets.
+    so that its sines lose their sign, and only the cosines separate; the sines need a table of quadruplets, but of
+    their orders alone: the polynomials of all degrees come in after the sum over d.
     """
 
     def __init__(self, config: GemNetQConfig):
@@ -217,7 +218,7 @@ class QuadrupletBasis(nn.Module):
         weight = self.circular.view(config.degrees, config.frequencies, -1)
         projected = torch.einsum("fabln,lni->fabli", middle, weight) * different[..., None, None]
         angular = torch.stack(basis.legendre(cosine.transpose(1, 2), config.degrees), dim=-1)  # (f, a, b, d, l)
-        circular = (angular @ projected) * different[:, None, :, None]  # without d = a
+        circular = (angular * different[:, None, :, None]) @ projected  # without d = a
 
         # Coordinates of directions ac and bd in frames whose z axis is ab, as complex numbers x + iy.
         first, second = basis.azimuthal_axes(direction)  # (f, a, b, 3)
@@ -225,35 +226,37 @@ class QuadrupletBasis(nn.Module):
         x_d = (first.transpose(1, 2) @ direction.mT).transpose(1, 2)  # (f, a, b, d)
         y_d = (second.transpose(1, 2) @ direction.mT).transpose(1, 2)
         length = (x_d.square() + y_d.square() + 1e-12).sqrt()  # collinear atoms a, b, d have no azimuth
-        re_c, im_c = basis.powers(x_c, y_c, config.degrees)  # (f, a, b, c, m)
-        re_d, im_d = basis.powers(x_d / length, y_d / length, config.degrees)  # (f, a, b, d, m)
+        re_c, im_c = basis.powers(x_c, y_c, config.degrees)  # by m, (f, a, b, c)
+        re_d, im_d = basis.powers(x_d / length, y_d / length, config.degrees)  # by m, (f, a, b, d)
 
-        # The sines, all of which share the sign of the first one.
-        sines = im_c.unsqueeze(4) * re_d.unsqueeze(3) - re_c.unsqueeze(4) * im_d.unsqueeze(3)  # (f, a, b, c, d, m)
-        sign = sines[..., 1:2].detach().sign() * different[:, :, None]  # without d = c
-        sines = (sines[..., 1:] * sign).permute(0, 1, 3, 5, 2, 4)  # (f, a, c, m, b, d)
+        # sin m(φ_c − φ_d) = sin mφ_c cos mφ_d − cos mφ_c sin mφ_d, all of which share the sign of the first one.
+        of_c = torch.stack([torch.stack(im_c[1:], dim=3), -torch.stack(re_c[1:], dim=3)], dim=-1)
+        of_d = torch.stack([torch.stack(re_d[1:], dim=3), torch.stack(im_d[1:], dim=3)], dim=-2)
+        sines = of_c @ of_d  # (f, a, b, m, c, d)
+        sines = sines * (sines.detach()[:, :, :, :1].sign() * different)  # without d = c
+
         polar = [  # by m, (f, a, c, l, b), without b = c
-            (order * different[..., None]).mT for order in basis.legendre_derivatives(cosine, config.degrees)
+            torch.stack(order, dim=3) * different[:, None]
+            for order in basis.legendre_derivatives(cosine, config.degrees)
         ]
-        table = torch.cat(
-            [polar[m].unsqueeze(-1) * sines[:, :, :, m - 1 : m] for m in range(1, config.degrees)], dim=3
-        )  # (f, a, c, harmonics, b, d)
-
-        re, im = re_c.permute(0, 1, 3, 4, 2), im_c.permute(0, 1, 3, 4, 2)  # (f, a, c, m, b)
-        cosines = [polar[0]] + [
-            torch.cat([polar[m] * re[:, :, :, m : m + 1], polar[m] * im[:, :, :, m : m + 1]], dim=-1)
-            for m in range(1, config.degrees)
+        azimuth = re_d[:1] + [part for parts in zip(re_d[1:], im_d[1:], strict=True) for part in parts]
+        azimuth = concatenate([torch.stack(azimuth, dim=3), sines.flatten(3, 4)], dim=3)
+        cosines = polar[:1] + [
+            (order.unsqueeze(-1) * torch.stack([re.mT, im.mT], dim=-1).unsqueeze(3)).flatten(4)
+            for order, re, im in zip(polar[1:], re_c[1:], im_c[1:], strict=True)
         ]
-        power = (re_c * re_d + im_c * im_d).permute(0, 1, 3, 4, 2)  # (f, a, c, m, b), of d = c
-        same = torch.cat([polar[m] * power[:, :, :, m : m + 1] for m in range(config.degrees)], dim=3)
+        same = concatenate(  # cos m(φ_c − φ_d) of d = c
+            [-order * (re_c[m] * re_d[m] + im_c[m] * im_d[m]).mT.unsqueeze(3) for m, order in enumerate(polar)], dim=3
+        )
+        bessel = bessel.view(-1, config.degrees, config.frequencies)[:, self.degree]  # (edges, harmonics, n)
         return Quadruplets(
             radial=self.radial(radial),
             circular=circular,
-            sines=table.flatten(4, 5).flatten(2, 3).flatten(0, 1),
-            azimuth=torch.cat([re_d, im_d[..., 1:]], dim=-1).mT.flatten(0, 2),
+            azimuth=azimuth.flatten(0, 2),
             cosines=[order.flatten(2, 3).flatten(0, 1) for order in cosines],
+            polar=[order.flatten(0, 2) for order in polar[1:]],
             same=same.flatten(0, 2),
-            spherical=torch.einsum("pkn,kni->pik", bessel[:, self.degree], self.spherical),
+            spherical=torch.einsum("pkn,kni->pik", bessel, self.spherical),
         )
 
 
@@ -330,19 +333,24 @@ class QuadrupletSum(nn.Module):
         x = activation(self.down(x))
         table = edges.to_pairs(x).view(frames, 1, atoms, atoms, -1)  # (f, 1, b, d, quadruplet)
         x = self.circular_scale(table.expand(-1, atoms, -1, -1, -1), table * self.circular(basis.circular))
-        sines = basis.sines @ x.flatten(2, 3).flatten(0, 1)  # (f·a, c·harmonics, quadruplet)
-        # The cosines: the sum over d, then over b, order by order, without what counted d = c.
-        of_b = (basis.azimuth @ x.flatten(0, 2)).view(frames * atoms, atoms, 2 * self.degrees - 1, -1).transpose(1, 2)
+        # The sum over d, then over b, order by order: of the cosines for all c at once, and with what counts d = c.
+        orders = [1] + [2] * (self.degrees - 1) + [atoms] * (self.degrees - 1)
+        sums = [
+            order.view(frames * atoms, atoms, -1, x.shape[-1])  # (f·a, b, 1 or 2 or c, quadruplet)
+            for order in (basis.azimuth @ x.flatten(0, 2)).split(orders, dim=1)
+        ]
         cosines = [
-            (order @ of_b[:, m :: self.degrees - 1 if m else 2 * self.degrees].flatten(1, 2)).view(
-                pairs, self.degrees - m, -1
-            )
-            for m, order in enumerate(basis.cosines)
+            (order @ of_b.flatten(1, 2)).view(pairs, -1, x.shape[-1])
+            for order, of_b in zip(basis.cosines, sums[: self.degrees], strict=True)
+        ]
+        sines = [
+            order @ of_b.transpose(1, 2).flatten(0, 1)
+            for order, of_b in zip(basis.polar, sums[self.degrees :], strict=True)
         ]
         same = basis.same @ x.transpose(2, 3).flatten(0, 2)  # (f·a·c, harmonics, quadruplet): x of d = c
-        y = torch.cat([torch.cat(cosines, dim=1) - same, sines.view(pairs, -1, x.shape[-1])], dim=1)
-        y = (basis.spherical @ y).flatten(1)  # (f·a·c, spherical·quadruplet)
-        y = edges.to_edges(y @ self.bilinear.flatten(0, 1))  # (edges, quadruplet_out)
+        y = concatenate([concatenate(cosines, dim=1) + same, *sines], dim=1)
+        y = edges.to_edges(y.flatten(1)).view(len(edges.pair), -1, x.shape[-1])  # (edges, harmonics, quadruplet)
+        y = (basis.spherical @ y).flatten(1) @ self.bilinear.flatten(0, 1)  # (edges, quadruplet_out)
         return self.up(self.sum_scale(x, y), edges)
 
 

@@ -1,6 +1,7 @@
 """Layers that several models are built of. All maps are without constants, so that nothing maps to nothing."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import fields
 from numbers import Real
 from types import NoneType
@@ -36,6 +37,11 @@ def silu(x: Tensor) -> Tensor:
 def activation(x: Tensor) -> Tensor:
     """SiLU / 0.6, which keeps the variance of a normal variable nearly at 1."""
     return silu(x) * (1 / 0.6)
+
+
+def concatenate(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """torch.cat, its derivative one split: those of the slices that PyTorch takes would be as many tables of zeros."""
+    return _Concatenate.apply(dim, *tensors)
 
 
 class Residual(nn.Module):
@@ -97,6 +103,17 @@ def orthogonal(*shape: int) -> nn.Parameter:
     if math.prod(shape[:-1]) > 1:
         weight = (weight - mean) / (variance + 1e-6).sqrt()
     return nn.Parameter(weight * math.prod(shape[:-1]) ** -0.5)
+
+
+class _Concatenate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, dim: int, *tensors: Tensor) -> Tensor:
+        ctx.dim, ctx.sizes = dim, [tensor.shape[dim] for tensor in tensors]
+        return torch.cat(tensors, dim=dim)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *gradient.split(ctx.sizes, dim=ctx.dim)
 
 
 class _SiLU(torch.autograd.Function):
