@@ -28,7 +28,7 @@ check-pages: $(INSTALLED) ## the built book: links, no network, and every page i
 test: $(INSTALLED) ## all tests, by two processes (6 minutes, installation apart)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 3 to 5 hours if deleted)
+results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 4 to 6 hours if deleted)
 	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)
 
 paper-plan: $(INSTALLED) ## the runs of the paper profile and the hours they would take; makes none (seconds)

@@ -87,7 +87,7 @@ def rounds(table: pd.DataFrame) -> Figure:
     """
     molecules = list(dict.fromkeys(table["molecule"]))
     figure, panels = plt.subplots(1, len(molecules), figsize=(1.6 + 4.4 * len(molecules), 4.0), squeeze=False)
-    styles = zip(("black", *COLORS), ("D", "o", "s", "^"))
+    styles = zip(("black", *COLORS), ("D", "o", "s", "^", "X"))
     styles = dict(zip(dict.fromkeys(table["way"]), styles))
     for axes, molecule in zip(panels.flat, molecules):
         rows = table[table["molecule"] == molecule]
@@ -95,7 +95,7 @@ def rounds(table: pd.DataFrame) -> Figure:
             color, marker = styles[way]
             mean = part.groupby("round")[["minutes", "error"]].mean()
             axes.plot(part["minutes"], part["error"], marker, color=color, ms=3.5, alpha=0.4, lw=0)
-            line = "--" if len(mean) == 2 else "-"
+            line = "--" if len(mean) == 2 else "-"  # one plan
             axes.plot(mean["minutes"], mean["error"], line, marker=marker, color=color, ms=6, lw=1.5, label=way)
         axes.set(title=molecule.replace("_", " "), xlabel="labels [core minutes]")
     panels[0, 0].set_ylabel(FORCE_ERROR)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from asteroid.profiles import Profile
 
-ONE_PLAN = "one plan"
+ONE_PLAN, ACCURATE_ONLY = "one plan", "accurate labels only"
 
 
 @dataclass
@@ -39,7 +39,8 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
 
     Pilots take the first labels. Then each round plans the whole budget from all trainings of this seed so far, buys an
     equal part of what is left as the plan proposes, and trains ASTEROID on everything. Accurate frames are chosen among
-    those whose cheap labels the pilots have; "one plan" spends all that is left in one round, at random.
+    those whose cheap labels the pilots have; "one plan" spends all that is left in one round, at random. Beside them
+    stands standard training with accurate labels for the whole budget, of which no pilot was paid.
 
     Args:
         profile: its `planner["rounds"]` says pilots, budget and number of rounds.
@@ -47,7 +48,7 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
         store: of the records.
 
     Returns:
-        A row per way, seed and round, the pilots' being round 0 and that of "one plan" the last: `accurate` and `cheap`
+        A row per way, seed and round, the pilots' being round 0 and a single one the last: `accurate` and `cheap`
         labels, `minutes` of one core that they take by measured seconds, `expected` error, validation error (`valid`),
         and those of the test frames: `error` (mean absolute) and `rmse`, all in kcal/mol/Å. And the records.
 
@@ -58,7 +59,8 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
     import pandas as pd
 
     settings, specs = profile.planner["rounds"], pilot_specs(profile, molecule)
-    made = {record.spec: record for record in sweeps.sweep(specs, store)}
+    alone = [replace(specs[0], budget=settings["budget"], seed=seed) for seed in profile.seeds]
+    made = {record.spec: record for record in sweeps.sweep([*specs, *alone], store)}
     bought = tuple(max(size) for size in zip(*settings["asteroid"]))
     ways = {ONE_PLAN: ("random", 1)} | {CHOICES[by]: (by, settings["number"]) for by in _choices(specs[-1])}
     small = {seed: [made[spec] for spec in specs if spec.seed == seed and spec in made] for seed in profile.seeds}
@@ -66,6 +68,11 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
         (way, seed): _Purse(way, by, number, list(records), [bought])
         for way, (by, number) in ways.items()
         for seed, records in small.items()
+    }
+    purses |= {
+        (ACCURATE_ONLY, spec.seed): _Purse(ACCURATE_ONLY, "random", 0, [made[spec]], [(spec.budget, 0)])
+        for spec in alone
+        if spec in made
     }
     seconds = plans.seconds_per_label(profile, molecule)
     hours = settings["budget"] * seconds[0] / 3600
@@ -167,7 +174,7 @@ def _rows(purse: _Purse, seed: int, seconds: tuple[float, float], last: int) -> 
         yield {
             "way": purse.way,
             "seed": seed,
-            "round": number * last // purse.rounds,
+            "round": number * last // purse.rounds if purse.rounds else last,
             "accurate": accurate,
             "cheap": cheap,
             "minutes": (accurate * seconds[0] + cheap * seconds[1]) / 60,

@@ -35,10 +35,14 @@ def spent(profile, tmp_path_factory):
 
 def test_every_way_and_round_has_a_row(profile, spent):
     _, table, records = spent
-    expected = {rounds.ONE_PLAN: 2} | dict.fromkeys(CHOICES.values(), profile.planner["rounds"]["number"] + 1)
+    expected = {rounds.ONE_PLAN: 2, rounds.ACCURATE_ONLY: 1} | dict.fromkeys(
+        CHOICES.values(), profile.planner["rounds"]["number"] + 1
+    )
     assert table.groupby("way").size().to_dict() == expected
     assert table["error"].notna().all() and (table["rmse"] >= table["error"]).all()
-    assert table["expected"].isna().tolist() == (table["round"] == 0).tolist()
+    alone = table[table["way"] == rounds.ACCURATE_ONLY].iloc[0]
+    assert (alone["accurate"], alone["cheap"]) == (profile.planner["rounds"]["budget"], 0)
+    assert table["expected"].isna().tolist() == ((table["round"] == 0) | (table["cheap"] == 0)).tolist()
     assert {record.spec.selection.by for record in records if record.spec.selection} == set(CHOICES)
     assert len({record.key for record in records}) == len(records)
 
@@ -47,7 +51,7 @@ def test_labels_are_only_added_and_the_budget_is_spent(profile, spent):
     _, table, _ = spent
     settings = profile.planner["rounds"]
     budget = table["minutes"].max()
-    for _, part in table.groupby("way"):
+    for _, part in table[table["way"] != rounds.ACCURATE_ONLY].groupby("way"):
         assert (part[["accurate", "cheap", "minutes"]].diff().dropna() >= 0).all(axis=None)
         assert part["accurate"].iloc[0] == max(accurate for accurate, _ in settings["asteroid"])
         assert part["cheap"].iloc[0] == max(cheap for _, cheap in settings["asteroid"])
@@ -57,7 +61,7 @@ def test_labels_are_only_added_and_the_budget_is_spent(profile, spent):
 
 def test_the_first_round_of_all_ways_is_planned_alike(spent):
     _, table, _ = spent
-    several = table[table["way"] != rounds.ONE_PLAN].set_index("round")
+    several = table[table["way"].isin(CHOICES.values())].set_index("round")
     assert table.loc[table["way"] == rounds.ONE_PLAN, "round"].tolist() == [0, several.index.max()]
     assert several.loc[1, ["accurate", "cheap"]].drop_duplicates().shape == (1, 2)
     assert several.loc[0, "error"].nunique() == 1
