@@ -14,6 +14,7 @@ from asteroid import baselines, datasets, profiles, runs
 from asteroid.baselines.delta import DeltaForceField
 from asteroid.baselines.sgdml import SGDMLForceField
 from asteroid.runs import RunSpec, Store
+from asteroid.selection import Selection
 from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
 
@@ -39,7 +40,9 @@ def recorded() -> list[dict]:
 def spec_of(content: dict) -> RunSpec:
     settings = content["spec"]["recipe"]
     recipe = {name: TrainConfig(**value) if isinstance(value, dict) else value for name, value in settings.items()}
-    return RunSpec(**{**content["spec"], "recipe": Recipe(**recipe)})
+    selection = content["spec"].get("selection")
+    changes = {"recipe": Recipe(**recipe), "selection": selection and Selection(**selection)}
+    return RunSpec(**content["spec"] | changes)
 
 
 def test_committed_records_are_still_found():
