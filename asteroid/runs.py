@@ -202,22 +202,21 @@ def split_of(spec: RunSpec) -> datasets.Split:
         return replace(split, inaccurate=pairs.cheap[theirs])
     accurate = _labels(spec.molecule, spec.accurate)
     inaccurate = _labels(spec.molecule, spec.inaccurate) if spec.inaccurate_budget else None
-    if spec.selection:
-        sizes = {"budget": spec.selection.candidates, "valid": spec.valid, "test": spec.test}
-        split = datasets.split(accurate, inaccurate, seed=spec.seed, **sizes)
-        if inaccurate is None:
-            return split
-        cheap = selection.candidates_first(split.inaccurate, split.train, spec.inaccurate_budget)
-        return replace(split, inaccurate=cheap)
-    return datasets.split(
+    chosen = spec.selection is not None
+    split = datasets.split(
         accurate,
         inaccurate,
-        max(spec.budget, 1),  # a method without accurate labels still has the others' validation and test frames
+        # A method without accurate labels still has the others' validation and test frames.
+        spec.selection.candidates if chosen else max(spec.budget, 1),
         spec.seed,
-        inaccurate_budget=spec.inaccurate_budget or None,
+        inaccurate_budget=None if chosen else spec.inaccurate_budget or None,
         valid=spec.valid,
         test=spec.test,
     )
+    if not chosen or inaccurate is None:
+        return split
+    cheap = selection.candidates_first(split.inaccurate, split.train, spec.inaccurate_budget)
+    return replace(split, inaccurate=cheap)
 
 
 def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:

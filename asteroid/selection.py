@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from asteroid import losses
-from asteroid.datasets import LabelledSet
+from asteroid.datasets import DatasetError, LabelledSet
 from asteroid.force_field import ForceField
 
 CHOICES = {
@@ -104,7 +104,16 @@ def extended(known: np.ndarray, score: np.ndarray, number: int) -> np.ndarray:
 
 
 def candidates_first(cheap: LabelledSet, candidates: LabelledSet, number: int) -> LabelledSet:
-    """So many cheap labels, those of the candidates before the others: a choice among them has to know them anyway."""
+    """So many cheap labels, those of the candidates before the others: a choice among them has to know them anyway.
+
+    Raises:
+        DatasetError: if there are fewer.
+    """
+    if number > len(cheap):
+        raise DatasetError(
+            f"inaccurate_budget is {number}, but only {len(cheap)} {cheap.level} frames are not held out; "
+            f"lower it to {len(cheap)} or less."
+        )
     _, theirs = candidates.paired_with(cheap)
     rest = torch.ones(len(cheap), dtype=torch.bool)
     rest[theirs] = False

@@ -141,6 +141,24 @@ ERRORS = ErrorModel(
 )
 
 
+def test_each_round_spends_as_much_of_either_kind_as_the_plan_says(profile, monkeypatch):
+    errors = replace(ERRORS, draws=np.atleast_2d([0.0, np.log(10), 0.1, np.log(10), 0.4, 0.4]), most_cheap=2000)
+    monkeypatch.setattr(rounds, "_fitted", lambda small: errors)
+    one = rounds.pilot_specs(profile, "methanol")[-1]
+    seconds, hours = (4.0, 1.0), 400 / 3600
+    purse = rounds._Purse("at random", "random", 2, [], [(15, 50)])
+    for _ in range(2):
+        spec = rounds._next(purse, hours, seconds, one, 3)
+    spent = [accurate * seconds[0] + cheap * seconds[1] for accurate, cheap in purse.sizes]
+    assert np.diff(spent) == pytest.approx((400 - 110) / 2, abs=4)
+    accurate, cheap = purse.sizes[-1]
+    assert (spec.budget, spec.inaccurate_budget, spec.seed) == (accurate, cheap, 3)
+    # Both kinds count alike: the best plan spends half on each, and so does every round towards it.
+    assert 4 * accurate == pytest.approx(200, abs=8) and cheap == pytest.approx(200, abs=8)
+    assert np.diff([labels for _, labels in purse.sizes]) == pytest.approx(75, abs=4)
+    assert purse.expected == [errors.predict(*size)[0] for size in purse.sizes[1:]]
+
+
 def test_a_plan_keeps_what_was_bought():
     free = planner.plan(0.1, ERRORS, 4.0, 1.0)
     for bought in ((80, 0), (10, 250)):

@@ -8,7 +8,7 @@ import tiny
 import torch
 from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, runs, selection, sweeps
+from asteroid import datasets, runs, selection, stages, sweeps
 from asteroid.records import Store
 from asteroid.runs import RunSpec
 from asteroid.selection import Selection
@@ -51,8 +51,6 @@ def test_by_disagreement_is_the_deviation_over_the_ensemble(frames):
 def test_disagreement_is_largest_far_from_what_was_learned(frames):
     """Force fields of few frames agree near them, and not on a torn molecule."""
     split = tiny.methanol(budget=6)
-    from asteroid import stages
-
     recipe = replace(tiny.RECIPE, accurate=replace(tiny.TRAIN, steps=150))
     thetas_a = [stages.standard(split.train, split.valid, recipe, seed=seed, progress=False) for seed in range(3)]
     pos = split.train.pos.clone()
@@ -77,6 +75,11 @@ def test_cheap_labels_of_candidates_come_first():
     _, theirs = split.train.paired_with(split.inaccurate)
     assert 0 < len(theirs) < 40 and torch.equal(cheap.pos[: len(theirs)], split.inaccurate.pos[theirs])
     assert len({frame.numpy().tobytes() for frame in cheap.pos}) == 40
+
+
+def test_more_cheap_labels_than_there_are_is_an_error_before_any_training():
+    with pytest.raises(datasets.DatasetError, match="inaccurate_budget is 100000.*lower it to"):
+        runs.split_of(replace(chosen(ASTEROID, "bias", 6), inaccurate_budget=100_000))
 
 
 @pytest.mark.parametrize(
@@ -143,10 +146,12 @@ def test_runs_train_on_the_frames_that_were_chosen(tmp_path):
     assert at_random.tolist() == list(range(12))
     assert by_bias[:6].tolist() == list(range(6)) and len(set(by_bias.tolist())) == 12
     # The first round's θ_A chose three frames, those whose labels it finds worst.
-    (first,) = runs.RunSpec.builds_on.fget(by_nine := specs[1].builds_on[0].builds_on[0])
+    (theta_a,) = specs[1].builds_on
+    (of_nine,) = theta_a.builds_on
+    (first,) = of_nine.builds_on
     cheap = datasets.load("methanol", "pbe")
     score = selection.scores("bias", [runs.force_field(first, store)], candidates, cheap)
-    assert by_nine.budget == 9 and by_bias[6:9].tolist() == selection.extended(np.arange(6), score, 9)[6:].tolist()
+    assert of_nine.budget == 9 and by_bias[6:9].tolist() == selection.extended(np.arange(6), score, 9)[6:].tolist()
     assert score[by_bias[6:9]].min() >= np.delete(score, by_bias[:9]).max()
     # The force field was trained on these frames, and on no others.
     trained = runs.force_field(specs[1], store)
