@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
+from asteroid import processes
 from asteroid.stamps import PAGES, banner, keep, stamp
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
 ]
 
 DEFAULT_PROFILE = "laptop"
+FIRST = ("your_molecule", "quickstart")  # they train, while the others draw
+LAST = "claims"  # judged by the records that the other pages make
 
 
 class NotebookError(RuntimeError):
@@ -73,7 +77,7 @@ class Page:
 
 
 def pages_of(folder: Path) -> dict[str, Page]:
-    """All pages by name in the order in which they are made: one for each notebook, then variants, then the claims.
+    """All pages by name: one for each notebook, then variants.
 
     Args:
         folder: The repository's root.
@@ -90,13 +94,11 @@ def pages_of(folder: Path) -> dict[str, Page]:
             pages[name] = Page(**{**about, "notebook": notebooks[about["notebook"]]})
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{variants.name}, page {name!r}: {error}") from None
-    if "claims" in pages:  # last: they are judged by the records that the other pages make
-        pages["claims"] = pages.pop("claims")
     return pages
 
 
 def make_pages(profile: str | None = None, only: list[str] | None = None, folder: Path | None = None) -> list[Path]:
-    """Execute the notebook of each stale page into ``book/pages/``.
+    """Execute the notebook of each stale page into ``book/pages/``, as many at a time as there are cores.
 
     A page is stale when its notebook, its parameters, the profile, the library, the embedded data or the profile's
     records are no longer those it was made with. Each page replaces its predecessor only once it is whole.
@@ -111,7 +113,7 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
 
     Raises:
         ValueError: If there is no such profile or page.
-        NotebookError: If a notebook fails; pages made before it stay.
+        NotebookError: If a notebook fails; pages made before it, and those under way, stay.
     """
     profile = profile or os.environ.get("ASTEROID_PROFILE") or DEFAULT_PROFILE
     folder = folder or root()
@@ -126,23 +128,27 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         if file.stem not in known:  # else a table of contents that still names it would build here and only here
             file.unlink()
 
+    def fresh(name: str) -> bool:
+        seal = _seal(profile, _sources(folder, known[name], profile), _records(folder, profile))
+        return _seal_of(pages / f"{name}.ipynb") == seal
+
     made = []
-    for name in only or known:
-        page, sources = known[name], _sources(folder, known[name], profile)
-        file = pages / f"{name}.ipynb"
-        if _seal_of(file) == _seal(profile, sources, _records(folder, profile)):
-            print(f"{name}: up to date (profile {profile})", flush=True)
-            continue
-        print(f"{name}: executing (profile {profile})", end=" ... ", flush=True)
-        start = time.perf_counter()
-        executed = _execute(page, profile, folder)
-        if name != page.notebook.stem:
-            _relabel(executed, name)
-        # The sources are those of before the run, since an edit during a long run must count; the records are those of
-        # after it, since a notebook makes the ones it misses.
-        _write(file, executed, _seal(profile, sources, _records(folder, profile)))
-        print(f"{time.perf_counter() - start:.0f} s", flush=True)
-        made.append(file)
+    names = sorted(only or known, key=lambda name: name not in FIRST)
+    try:
+        with processes.pool(len(names)) as pool, processes.ended_on_interrupt():
+            for turn in ([name for name in names if name != LAST], [name for name in names if name == LAST]):
+                stale = [name for name in turn if not fresh(name)]
+                for name in sorted(set(turn) - set(stale)):
+                    print(f"{name}: up to date (profile {profile})", flush=True)
+                futures = [pool.submit(_make_page, name, known[name], profile, folder) for name in stale]
+                wait(futures, return_when=FIRST_EXCEPTION)
+                for error in [future.exception() for future in futures if future.done()]:
+                    if error:
+                        pool.shutdown(cancel_futures=True)  # those under way are made
+                        raise error
+                made += [pages / f"{name}.ipynb" for name in stale]
+    except BrokenExecutor as error:
+        raise NotebookError("a process that executes notebooks was killed, most often for want of memory") from error
     # A notebook's records are news to those executed before it, which did not ask for them.
     for file in made:
         seal = _seal(profile, _seal_of(file)["sources"], _records(folder, profile))
@@ -219,6 +225,18 @@ def _injected(cells: list[str]) -> list[str]:
     """The names that papermill assigned: its cell is the one among those executed that begins with this comment."""
     statements = [s for cell in cells if cell.startswith("# Parameters\n") for s in ast.parse(cell).body]
     return [target.id for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+
+
+def _make_page(name: str, page: Page, profile: str, folder: Path) -> None:
+    print(f"{name}: executing (profile {profile})", flush=True)
+    sources, start = _sources(folder, page, profile), time.perf_counter()
+    executed = _execute(page, profile, folder)
+    if name != page.notebook.stem:
+        _relabel(executed, name)
+    # The sources are those of before the run, since an edit during a long run must count; the records are those of
+    # after it, since a notebook makes the ones it misses.
+    _write(folder / f"book/pages/{name}.ipynb", executed, _seal(profile, sources, _records(folder, profile)))
+    print(f"{name}: made in {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def _execute(page: Page, profile: str, folder: Path) -> dict:

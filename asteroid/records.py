@@ -2,10 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 if TYPE_CHECKING:
     from asteroid.runs import RunSpec
@@ -78,6 +84,26 @@ class Store:
     def work(self, spec: "RunSpec") -> Path:
         """Folder of the checkpoints of a run under way."""
         return self.folder / "work" / spec.key
+
+    @contextmanager
+    def alone(self, spec: "RunSpec") -> Iterator[Path]:
+        """Hold the folder of a run's checkpoints, which no other process of this machine does meanwhile.
+
+        A kill lets it go too. Remove the folder inside, once the run is recorded. Where nothing can be locked (Windows,
+        some shared disks), a run may be made twice, with one result.
+        """
+        folder = self.work(spec)
+        folder.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield folder
+            return
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):
+                fcntl.flock(held, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            os.close(held)
 
 
 def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -222,20 +222,16 @@ def split_of(spec: RunSpec) -> datasets.Split:
 def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:
     """Make one run, or read its record if the store has it. An interrupted run goes on from its last checkpoint.
 
+    A run that another process of this machine is making is waited for.
+
     Args:
         spec: the run.
         store: where records, force fields and checkpoints are kept.
         progress: show a bar for each stage.
     """
-    if (record := store.get(spec)) is not None:
-        return record
-    split = _chosen_split(spec, store, progress)
-    trained = _train(spec, split, store, progress)
-    trained.save(store.force_field_path(spec))
-    record = _record(spec, split, trained)
-    store.put(record)
-    shutil.rmtree(store.work(spec), ignore_errors=True)
-    return record
+    if store.get(spec) is None:
+        _make(spec, store, progress)
+    return store.get(spec)
 
 
 def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceField:
@@ -245,12 +241,7 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceF
     """
     path = store.force_field_path(spec)
     if not path.exists():
-        if store.get(spec) is None:
-            run(spec, store, progress)
-        else:
-            trained = _train(spec, _chosen_split(spec, store, progress), store, progress)
-            trained.save(path)
-            shutil.rmtree(store.work(spec), ignore_errors=True)
+        _make(spec, store, progress)
     if spec.method == "sgdml":
         return sgdml.SGDMLForceField.load(path)
     loaded = ForceField.load(path)
@@ -290,6 +281,19 @@ def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndar
     cheap = _labels(spec.molecule, spec.inaccurate)
     score = selection.scores(spec.selection.by, thetas_a, split_of(spec).train, cheap)
     return selection.extended(known, score, spec.budget)
+
+
+def _make(spec: RunSpec, store: Store, progress: bool) -> None:
+    """Train the force field of a run, and record it if that is missing; not what another process did meanwhile."""
+    with store.alone(spec) as folder:
+        path, recorded = store.force_field_path(spec), store.get(spec) is not None
+        if not (recorded and path.exists()):
+            split = _chosen_split(spec, store, progress)
+            trained = _train(spec, split, store, progress)
+            trained.save(path)
+            if not recorded:
+                store.put(_record(spec, split, trained))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _chosen_split(spec: RunSpec, store: Store, progress: bool) -> datasets.Split:

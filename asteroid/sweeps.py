@@ -2,9 +2,6 @@
 
 import argparse
 import json
-import multiprocessing
-import os
-import signal
 import sys
 import threading
 import time
@@ -19,7 +16,7 @@ from dataclasses import asdict
 import torch
 from tqdm import tqdm
 
-from asteroid import baselines, book, profiles, workload
+from asteroid import baselines, book, processes, profiles, workload
 from asteroid.runs import Record, RunSpec, Store, force_field, run
 from asteroid.training import progress_bar
 
@@ -98,11 +95,8 @@ def missing(ways: Mapping[str, Iterable[RunSpec]], store: Store) -> dict[str, st
 
 
 def local_pool(runs: int) -> ProcessPoolExecutor:
-    """Processes that divide the cores among them, so that their threads do not fight; they end with this process."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(cores, runs))
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(max(1, cores // workers),))
+    """Processes for so many runs, with a share of the cores each; they end with this process."""
+    return processes.pool(runs, _start_worker)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -167,15 +161,10 @@ class _Course:
         """Make what is missing in a pool of our own, and in a new one whenever a process of it was killed."""
         deaths, left = 0, self._left()
         while left:
-            foreign = set(multiprocessing.active_children())
             pool = local_pool(left)
             try:
-                self.run(pool)
-            except KeyboardInterrupt:
-                # Some may not have got the interrupt, or were still starting and lost it; Python would wait for them.
-                for process in set(multiprocessing.active_children()) - foreign:
-                    process.terminate()
-                raise
+                with processes.ended_on_interrupt():
+                    self.run(pool)
             except BrokenExecutor as error:
                 pool.shutdown()  # until its processes have gone, so that no run is made by two
                 before, left = left, self._left()
@@ -275,11 +264,6 @@ def _start_worker(threads: int) -> None:
     torch.set_num_threads(threads)
     # Its own lock is a semaphore, which a process that is killed leaves behind, with a warning.
     tqdm.set_lock(threading.RLock())
-    # Python's own handler would end the run, with a page of traceback, and begin the next.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A pool whose parent was killed would wait for work for ever.
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _run_quietly(spec: RunSpec, store: Store, key: str, call: str) -> tuple[Record, float]:

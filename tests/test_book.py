@@ -4,8 +4,12 @@ import ast
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -14,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
-from asteroid import book
+from asteroid import book, processes
 
 NOTEBOOKS = sorted((book.root() / "notebooks").glob("*.ipynb"))
 
@@ -49,8 +53,13 @@ def executed(monkeypatch):
         names.append(page.notebook.stem)
         return nbformat.read(page.notebook, as_version=4)
 
-    monkeypatch.setattr(book, "_execute", execute)
+    in_this_process(monkeypatch, execute)
     return names
+
+
+def in_this_process(monkeypatch, execute):
+    monkeypatch.setattr(book, "_execute", execute)
+    monkeypatch.setattr(book.processes, "pool", lambda tasks: ThreadPoolExecutor(1))
 
 
 def test_page_is_executed_by_this_interpreter_in_the_root(tree, monkeypatch, tmp_path):
@@ -116,9 +125,85 @@ def test_records_made_by_a_later_notebook_leave_earlier_pages_fresh(tree, monkey
         (folder / f"results/{profile}/{page.notebook.stem}.json").write_text("{}")
         return nbformat.read(page.notebook, as_version=4)
 
-    monkeypatch.setattr(book, "_execute", execute)
+    in_this_process(monkeypatch, execute)
     assert len(book.make_pages("smoke", folder=tree)) == 2
     assert book.make_pages("smoke", folder=tree) == []
+
+
+@pytest.mark.skipif(processes.cores() < 2, reason="needs two cores")
+def test_pages_are_executed_two_at_a_time(tree):
+    met = "import time\nfrom pathlib import Path\nend = time.monotonic() + 60\n"
+    for mine, other in [("tiny", "zebra"), ("zebra", "tiny")]:
+        wait = f"Path('{mine}').touch()\nwhile not Path('{other}').exists():\n    assert time.monotonic() < end\n"
+        nbformat.write(notebook('profile = "laptop"', met + wait), tree / f"notebooks/{mine}.ipynb")
+    assert [page.stem for page in book.make_pages("smoke", folder=tree)] == ["tiny", "zebra"]
+
+
+def test_the_claims_are_judged_after_all_other_pages(tree, executed):
+    for name in ("claims", "zebra"):
+        shutil.copy(tree / "notebooks/tiny.ipynb", tree / f"notebooks/{name}.ipynb")
+    assert [page.stem for page in book.make_pages("smoke", folder=tree)] == executed == ["tiny", "zebra", "claims"]
+
+
+def test_after_a_failure_no_page_is_begun_and_those_made_stay(tree, monkeypatch):
+    begun = []
+
+    def execute(page, profile, folder):
+        begun.append(page.notebook.stem)
+        if page.notebook.stem == "unlucky":
+            raise book.NotebookError("unlucky failed")
+        return nbformat.read(page.notebook, as_version=4)
+
+    for name in ("unlucky", "zebra", "claims"):
+        shutil.copy(tree / "notebooks/tiny.ipynb", tree / f"notebooks/{name}.ipynb")
+    in_this_process(monkeypatch, execute)
+    with pytest.raises(book.NotebookError, match="unlucky failed"):
+        book.make_pages("smoke", folder=tree)
+    assert (tree / "book/pages/tiny.ipynb").exists() and "claims" not in begun
+
+
+def test_a_process_that_was_killed_is_said(tree):
+    kill = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
+    nbformat.write(notebook('profile = "laptop"', kill), tree / "notebooks/tiny.ipynb")
+    with pytest.raises(book.NotebookError, match="killed, most often for want of memory"):
+        book.make_pages("smoke", folder=tree)
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from asteroid import book
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+if __name__ == "__main__":
+    try:
+        book.make_pages("smoke", folder=Path(sys.argv[1]))
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+def test_an_interrupt_ends_the_notebooks_under_way(tree, tmp_path):
+    endless = "import os, time\nfrom pathlib import Path\nPath('kernel').write_text(str(os.getpid()))\ntime.sleep(600)"
+    nbformat.write(notebook('profile = "laptop"', endless), tree / "notebooks/tiny.ipynb")
+    program, mark = tmp_path / "program.py", tree / "kernel"
+    program.write_text(INTERRUPTED)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([sys.executable, str(program), str(tree)], start_new_session=True, **output) as process:
+        try:
+            within(60, lambda: mark.exists() and mark.read_text())
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            assert process.communicate(timeout=30)[0].endswith("interrupted\n")
+        finally:
+            process.kill()
+    kernel = int(mark.read_text())
+    within(20, lambda: not Path(f"/proc/{kernel}").exists() or "Z" in Path(f"/proc/{kernel}/stat").read_text())
+
+
+def within(seconds, happens):
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_variant_is_a_page_of_its_own_with_its_parameters_and_heading(tree):

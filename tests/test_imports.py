@@ -22,6 +22,7 @@ LAYERS = {
     "forces": set(),
     "identity": set(),
     "machine": set(),
+    "processes": set(),
     "objectives": {"forces", "losses"},
     "models": {"models", "units"},
     "sources": {"units"},
@@ -63,7 +64,7 @@ LAYERS = {
     "simulations": {"datasets", "dynamics", "levels", "records", "runs", "stability"},
     "profiles": {"runs", "stages", "training"},
     "workload": {"methods", "models", "runs", "stages", "training"},
-    "sweeps": {"baselines", "book", "profiles", "runs", "training", "workload"},
+    "sweeps": {"baselines", "book", "processes", "profiles", "runs", "training", "workload"},
     "comparison": {"methods", "planner", "profiles", "records", "runs"},
     "judges": {
         *("comparison", "datasets", "methods", "planner", "profiles", "records", "runs", "simulations", "stability"),

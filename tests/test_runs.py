@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,6 +222,24 @@ def test_the_force_field_of_a_recorded_run_is_trained_anew_in_a_clone(made, stor
     again = runs.force_field(ASTEROID, store, progress=False)
     pos = runs.split_of(ASTEROID).test.pos
     assert again.energy_and_force(pos)[1].equal(ForceField.load(old).energy_and_force(pos)[1])
+
+
+@pytest.mark.parametrize("wanted", ["record", "force field"])
+def test_what_another_process_is_making_is_waited_for_and_not_made_twice(wanted, made, store, monkeypatch):
+    def train(*args):
+        raise AssertionError("trained twice")
+
+    monkeypatch.setattr(runs, "_train", train)
+    make = {"record": runs.run, "force field": runs.force_field}[wanted]
+    with ThreadPoolExecutor(1) as executor:
+        with store.alone(ASTEROID):  # as another process would
+            asked = executor.submit(make, ASTEROID, store, progress=False)
+            with pytest.raises(TimeoutError):
+                asked.result(timeout=0.5)
+            store.put(made[1])
+            store.force_field_path(ASTEROID).parent.mkdir()
+            shutil.copy(made[0].force_field_path(ASTEROID), store.force_field_path(ASTEROID))
+        assert asked.result(timeout=60) is not None
 
 
 def test_the_table_has_a_row_for_each_record(made):
