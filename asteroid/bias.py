@@ -72,7 +72,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
     was trained on the accurate labels alone; otherwise this model knows more already than the cheap labels can teach
     it. Weights exp(−Δ/γ), with the median of Δ as γ, are worth their price if they lower what varies by a larger factor
     than √(effective labels / labels), the factor by which an error of a mean rises with the labels they take away.
-    Both must hold for 97.5 % of bootstrap resamples of the frames.
+    Both must hold with 97.5 % certainty, by the scatter between frames.
 
     Args:
         accurate: labels, of which those frames count that `cheap` has as well; or a force field that predicts them, θ_A
@@ -160,7 +160,7 @@ def _judge(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bo
         f"a model of these labels is wrong by what varies of their bias, {varying.mean():.2f} kcal/mol/Å; this error is"
     )
     than = f"smaller than {whose}, {alone.mean():.2f}"
-    if planner.bootstrap_mean(varying - alone)[2] >= 0:
+    if planner.mean_interval(varying - alone)[2] >= 0:
         return DO_NOT, f"{sizes} not surely {than}, so there is nothing left to learn from them"
     weight = losses.bias_weights(bias, float(bias.median())).numpy()
     draws = np.random.default_rng(0).integers(len(weight), size=(2000, len(weight)))

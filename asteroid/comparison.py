@@ -51,8 +51,8 @@ def reduction(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence
 
 
 def percent(values: np.ndarray) -> str:
-    """Mean of percentages with the 95 % bootstrap interval, in words: "39 % (95 % interval 33 to 44)"."""
-    mean, low, high = planner.bootstrap_mean(values)
+    """Mean of percentages with the 95 % interval, in words: "39 % (95 % interval 33 to 44)"."""
+    mean, low, high = planner.mean_interval(values)
     return f"{mean:.0f} % (95 % interval {low:.0f} to {high:.0f})"
 
 

@@ -2,7 +2,7 @@
 
 A claim of a number is *reproduced* if the 95 % interval of ours lies above zero and reaches the paper's, *partly* if it
 lies above zero and stays below, and else *not reproduced*. A claim of an order is reproduced if it holds for all
-molecules and models that were run, partly if for some. Intervals are bootstraps over molecules and seeds.
+molecules and models that were run, partly if for some. Intervals are Student's, over molecules and seeds.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +67,7 @@ class Evidence:
 
 def of_number(values: np.ndarray, claimed: float) -> Finding:
     """Verdict on a reduction of the error by so many percent."""
-    mean, low, high = planner.bootstrap_mean(values)
+    mean, low, high = planner.mean_interval(values)
     verdict = NOT if low <= 0 else REPRODUCED if high >= claimed else PARTLY
     return Finding(comparison.percent(values), verdict, (mean, low, high), claimed)
 
@@ -132,7 +132,7 @@ def sample_efficiency(model: str, claimed: float) -> Callable[[Evidence], Findin
                 extrapolated |= bool((labels > alone["budget"].max()).any())
         if not ratios:
             return Finding("standard training does not improve with labels beyond doubt", NOT)
-        mean, low, high = planner.bootstrap_mean(np.array(ratios))
+        mean, low, high = planner.mean_interval(np.array(ratios))
         verdict = NOT if low <= 1 else REPRODUCED if high >= claimed else PARTLY
         beyond = ", by extrapolation" if extrapolated else ""
         return Finding(f"{mean:.1f} times (95 % interval {low:.1f} to {high:.1f}){beyond}", verdict)
@@ -220,7 +220,7 @@ def every_part_helps(evidence: Evidence) -> Finding:
         whole = evidence.table(profile.low_resource("asteroid", model))
         for part, name in (("asteroid-not-tuned", "fine-tuning"), ("asteroid-unweighted", "weights")):
             gain = comparison.reduction(whole, evidence.table(profile.low_resource(part, model)))
-            holds[f"{model} {part}"] = planner.bootstrap_mean(gain)[1] > 0
+            holds[f"{model} {part}"] = planner.mean_interval(gain)[1] > 0
             said.append(f"{MODEL_NAMES[model]}, {name}: {comparison.percent(gain)}")
     return of_order(holds, "; ".join(said))
 
@@ -239,7 +239,7 @@ def every_gamma(evidence: Evidence) -> Finding:
     standard = evidence.table(profile.low_resource("standard", "gemnet-t"))
     for gamma in profile.gammas:
         gain = comparison.reduction(evidence.table(profile.gamma_specs("gemnet-t", gamma)), standard)
-        holds[f"{gamma:g}"] = planner.bootstrap_mean(gain)[1] > 0
+        holds[f"{gamma:g}"] = planner.mean_interval(gain)[1] > 0
         said.append(f"γ {gamma:g}: {gain.mean():.0f} %")
     return of_order(holds, "; ".join(said))
 
@@ -282,7 +282,7 @@ def lowest(evidence: Evidence) -> Finding:
             if name not in lacking:
                 other = evidence.table([spec for spec in specs if spec.budget == fewest])
                 gain = comparison.reduction(whole, other, ("molecule", "seed"))
-                holds[f"{model} {name}"] = planner.bootstrap_mean(gain)[1] > 0
+                holds[f"{model} {name}"] = planner.mean_interval(gain)[1] > 0
                 said.append(f"{MODEL_NAMES[model]}, than {name}: {comparison.percent(gain)}")
     return of_order(holds, "; ".join(said)) if holds else Finding("none of them can be run here", NOT)
 
@@ -296,7 +296,7 @@ def together(evidence: Evidence) -> Finding:
     multi = evidence.table(profile.low_resource("asteroid-multi", "gemnet-t", profile.together))
     for molecule, rows in multi.groupby("molecule"):
         gain = comparison.reduction(rows, alone)
-        holds[molecule] = planner.bootstrap_mean(gain)[1] > 0
+        holds[molecule] = planner.mean_interval(gain)[1] > 0
         said.append(f"{molecule.replace('_', ' ')}: {comparison.percent(gain)}")
     return of_order(holds, "; ".join(said))
 
@@ -308,7 +308,7 @@ def toy_points(evidence: Evidence) -> Finding:
         record = toy.run(spec, evidence.store)
         evidence.records[record.key] = record
         gain = 100 * (1 - np.array(record.errors["asteroid"]) / np.array(record.errors["standard"]))
-        holds[spec.accurate] = planner.bootstrap_mean(gain)[1] > 0
+        holds[spec.accurate] = planner.mean_interval(gain)[1] > 0
         said.append(f"{spec.accurate} points: {gain.mean():.0f} %")
     return of_order(holds, "; ".join(said))
 

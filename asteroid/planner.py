@@ -60,7 +60,7 @@ def fit_power_law(labels: np.ndarray, errors: np.ndarray) -> PowerLaw:
         raise ValueError(f"a power law needs at least two numbers of labels, got {np.unique(labels).tolist()}")
     x, y = np.log(labels), np.log(errors)
     slope, intercept = np.polyfit(x, y, 1)
-    # Student's interval: three seeds are too few to draw from again, which covered the truth in 80 % of repeats only.
+    # Student's interval, as in `mean_interval`.
     freedom = len(x) - 2
     if freedom:
         scatter = np.square(y - slope * x - intercept).sum() / freedom
@@ -70,13 +70,16 @@ def fit_power_law(labels: np.ndarray, errors: np.ndarray) -> PowerLaw:
     return PowerLaw(float(np.exp(intercept)), float(-slope), (float(-slope - half), float(-slope + half)))
 
 
-def bootstrap_mean(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float, float]:
-    """Mean of values and its 95 % bootstrap interval: (mean, low, high)."""
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of values and its 95 % interval, Student's: (mean, low, high); that of a single value has no bounds.
+
+    Drawing again from three seeds, as a bootstrap does, covers the truth in 75 % of repeats only.
+    """
     values = np.asarray(values, dtype=float)
-    generator = np.random.default_rng(seed)
-    means = values[generator.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)
+    mean, half = values.mean(), np.inf
+    if len(values) > 1:
+        half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(mean), float(mean - half), float(mean + half)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def verdicts(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFra
 
     Returns:
         A row per level: labels, the report's numbers (kcal/mol/Å) and verdict, and by how many percent ASTEROID's error
-        is lower than that of standard training, with a 95 % bootstrap interval; and the records.
+        is lower than that of standard training, with a 95 % interval; and the records.
     """
     import pandas as pd
 
@@ -186,7 +186,7 @@ def verdicts(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFra
             "varies": report.varying_by_frame.mean(),
             "stage 1's error": error,
             "verdict": report.verdict,
-            **dict(zip(("lower by [%]", "from", "to"), planner.bootstrap_mean(lower), strict=True)),
+            **dict(zip(("lower by [%]", "from", "to"), planner.mean_interval(lower), strict=True)),
         }
         records |= made
     return pd.DataFrame.from_dict(rows, orient="index"), list(records.values())

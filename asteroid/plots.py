@@ -193,7 +193,7 @@ def reductions(table: pd.DataFrame) -> Figure:
         hue="inaccurate_budget",
         palette="colorblind",
         markers=list("osD^vPX*<>")[: table["inaccurate_budget"].nunique()],
-        errorbar=("ci", 95),
+        errorbar=lambda values: planner.mean_interval(values)[1:],
         dodge=0.25,
         capsize=0.08,
         err_kws={"linewidth": 1.2},

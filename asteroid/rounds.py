@@ -98,7 +98,7 @@ def outcome(table: "pd.DataFrame") -> "pd.DataFrame":
     Returns:
         A row per way and round: mean labels, core minutes, expected and found errors (kcal/mol/Å) over seeds, and by
         how many percent the error is lower than with frames at random at that cost, seed by seed, with a 95 %
-        bootstrap interval.
+        interval.
     """
     import pandas as pd
 
@@ -109,7 +109,7 @@ def outcome(table: "pd.DataFrame") -> "pd.DataFrame":
         lower = 100 * (1 - error / at_random.loc[number])
         found[way, number] = {
             **part[["accurate", "cheap", "minutes", "expected", "error", "rmse"]].mean(),
-            **dict(zip(("lower by [%]", "from", "to"), planner.bootstrap_mean(lower.to_numpy()), strict=True)),
+            **dict(zip(("lower by [%]", "from", "to"), planner.mean_interval(lower.to_numpy()), strict=True)),
         }
     return pd.DataFrame.from_dict(found, orient="index").rename_axis(["way", "round"])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from asteroid.planner import bootstrap_mean, fit_power_law
+from asteroid.planner import fit_power_law, mean_interval
 
 LABELS = np.repeat([50.0, 90.0, 130.0, 170.0], 3)  # four budgets, three seeds
 COVERAGE = (0.88, 0.995)  # of a 95 % interval, in 200 repeats
@@ -68,10 +68,11 @@ def test_points_without_a_line_through_them_are_refused(labels, errors):
         fit_power_law(np.array(labels), np.array(errors))
 
 
-def test_bootstrap_mean_covers_the_truth():
-    generator, covered, repeats = np.random.default_rng(5), 0, 200
+@pytest.mark.parametrize("seeds", [2, 3, 40])
+def test_mean_interval_covers_the_truth(seeds):
+    generator, covered, repeats = np.random.default_rng(5), 0, 400
     for _ in range(repeats):
-        mean, low, high = bootstrap_mean(generator.normal(3.0, 1.0, 40), resamples=200)
+        mean, low, high = mean_interval(generator.normal(3.0, 1.0, seeds))
         assert low <= mean <= high
         covered += low <= 3.0 <= high
     assert COVERAGE[0] <= covered / repeats <= COVERAGE[1]
