@@ -38,8 +38,9 @@ __all__ = [
 ]
 
 DEFAULT_PROFILE = "laptop"
-FIRST = ("your_molecule", "quickstart")  # they train, while the others draw
-LAST = "claims"  # judged by the records that the other pages make
+FIRST = ("your_molecule",)  # alone, since it measures what its labels cost
+LAST = ("claims", "explore")  # they show what the other pages have recorded
+AT_ONCE = 2  # pages, each of which may have processes of its own
 
 
 class NotebookError(RuntimeError):
@@ -98,7 +99,7 @@ def pages_of(folder: Path) -> dict[str, Page]:
 
 
 def make_pages(profile: str | None = None, only: list[str] | None = None, folder: Path | None = None) -> list[Path]:
-    """Execute the notebook of each stale page into ``book/pages/``, as many at a time as there are cores.
+    """Execute the notebook of each stale page into ``book/pages/``, two at a time.
 
     A page is stale when its notebook, its parameters, the profile, the library, the embedded data or the profile's
     records are no longer those it was made with. Each page replaces its predecessor only once it is whole.
@@ -133,13 +134,16 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         return _seal_of(pages / f"{name}.ipynb") == seal
 
     made = []
-    names = sorted(only or known, key=lambda name: name not in FIRST)
+    names = [name for name in known if name in (only or known)]
+    rest = [name for name in names if name not in FIRST + LAST]
+    turns = ([name for name in names if name in FIRST], rest, [name for name in names if name in LAST])
     try:
-        with processes.pool(len(names)) as pool, processes.ended_on_interrupt():
-            for turn in ([name for name in names if name != LAST], [name for name in names if name == LAST]):
+        with processes.pool(AT_ONCE) as pool, processes.ended_on_interrupt():
+            for turn in turns:
                 stale = [name for name in turn if not fresh(name)]
-                for name in sorted(set(turn) - set(stale)):
-                    print(f"{name}: up to date (profile {profile})", flush=True)
+                for name in turn:
+                    if name not in stale:
+                        print(f"{name}: up to date (profile {profile})", flush=True)
                 futures = [pool.submit(_make_page, name, known[name], profile, folder) for name in stale]
                 wait(futures, return_when=FIRST_EXCEPTION)
                 for error in [future.exception() for future in futures if future.done()]:

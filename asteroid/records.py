@@ -93,17 +93,33 @@ class Store:
         some shared disks), a run may be made twice, with one result.
         """
         folder = self.work(spec)
-        folder.mkdir(parents=True, exist_ok=True)
         if fcntl is None:
+            folder.mkdir(parents=True, exist_ok=True)
             yield folder
             return
-        held = os.open(folder, os.O_RDONLY)
+        held = _lock(folder)
+        while held is None:  # whoever held it has removed it
+            held = _lock(folder)
         try:
-            with suppress(OSError):
-                fcntl.flock(held, fcntl.LOCK_EX)
             yield folder
         finally:
             os.close(held)
+
+
+def _lock(folder: Path) -> int | None:
+    """Descriptor of a folder that is ours alone until it is closed; None if the folder was removed meanwhile."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except (FileNotFoundError, FileExistsError):
+        return None
+    with suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_EX)
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(held), folder.stat()):
+            return held
+    os.close(held)
+    return None
 
 
 def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -39,7 +39,7 @@ class RunSpec:
     """Everything that decides the outcome of one run.
 
     Attributes:
-        molecule: as in `datasets.load`.
+        molecule: as in `datasets.load`; files of several levels have one name, such as "ethanol_{level}.npz".
         method: one of `METHODS`.
         budget: accurate labels to train on.
         inaccurate_budget: inaccurate labels to train on.
@@ -90,6 +90,12 @@ class RunSpec:
         object.__setattr__(self, "molecule", os.fspath(self.molecule))
         self._settle_together()
         self._settle_selection()
+        for name in {self.molecule, *dict(self.together)}:
+            if Path(name).suffix and "{level}" not in name and "inaccurate" not in UNUSED[self.method]:
+                raise ValueError(
+                    f"{self.method} run: {name} is one file, and the run needs labels of {self.accurate} and "
+                    f"{self.inaccurate}; name the files of both as one, such as 'ethanol_{{level}}.npz'"
+                )
 
     def _settle_together(self) -> None:
         """Bring the molecules that are trained together into one order, and refuse what cannot be trained."""
@@ -428,12 +434,12 @@ def _other_splits(spec: RunSpec) -> list[datasets.Split]:
 
 def _stem(molecule: str) -> str:
     """The name of a molecule, or of its file: the same labels in another folder make the same run."""
-    return Path(molecule).stem
+    return Path(molecule).stem.removesuffix("_{level}")
 
 
 @cache
 def _labels(molecule: str, level: str) -> datasets.LabelledSet:
-    return datasets.load(molecule, level=level)
+    return datasets.load(molecule.replace("{level}", level), level=level)
 
 
 @cache

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from asteroid import datasets, dynamics, levels, stages
 from asteroid.baselines import delta
 from asteroid.force_field import ForceField
+from asteroid.levels import labelling
 
 # kcal/mol, kcal/mol/Å and Å. GFN2-xTB's charges are converged to its default accuracy only, from call to call.
 LEVEL = 1e-2
@@ -108,6 +109,26 @@ def test_with_a_perfect_correction_the_sum_is_the_accurate_level(level, accurate
     wrong = replace(accurate, energy=accurate.energy + 2, force=accurate.force + 3)
     errors = stages.test_errors(summed, wrong[:4])
     assert errors["force_mae"] == pytest.approx(3, abs=LEVEL) and errors["energy_mae"] == pytest.approx(2, abs=LEVEL)
+
+
+@pytest.mark.parametrize("level", ["hf", "pbe"])
+@pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="pyscf is not installed")
+def test_the_cheap_level_has_the_settings_of_its_labels(level, accurate, tmp_path):
+    grid = {"grid": (30, 50)} if level == "pbe" else {}
+    settings = {"basis": "sto-3g", "code": "pyscf", **grid}
+    datasets.save(
+        labelling.label(accurate[:2], level, tmp_path / "cheap.jsonl", progress=False, **settings), tmp_path / "a.npz"
+    )
+    cheap = datasets.load(tmp_path / "a.npz")
+    pairs = delta.pair(accurate[:2], cheap)
+    correction = Perfect(tiny.model(), accurate.z, 0.0, pairs.labels.level)
+    correction.labels = pairs.labels
+    summed = delta.with_cheap_level(correction, cheap)
+    assert summed.settings == {"charge": 0, "basis": "sto-3g", **({"grid": [30, 50]} if grid else {})}
+    energy, force = summed.energy_and_force(accurate.pos[:2])
+    if level == "hf":  # two programs place the points of a coarse grid differently
+        assert float((energy - accurate.energy[:2]).abs().max()) < LEVEL
+        assert float((force - accurate.force[:2]).abs().max()) < LEVEL
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 import asteroid
-from asteroid import levels
+from asteroid import levels, units
 from asteroid.data import embed
 from asteroid.datasets import DatasetError
 from asteroid.levels import __main__ as shell
@@ -199,19 +199,59 @@ class TestShell:
         for ending in ("npz", "json"):
             name = f"methanol_gfn2.{ending}"
             (tmp_path / name).write_bytes((asteroid.datasets.DATA / name).read_bytes())
-        ledger = tmp_path / "methanol_pbe.jsonl"
-        settings = ["--level", "gfn2", "--output", str(ledger), "--frames", "3"]
+        ledger = tmp_path / "methanol_mmff.jsonl"
+        settings = ["--level", "mmff", "--output", str(ledger), "--frames", "3"]
         assert shell.main(["--molecule", "methanol", *settings]) == 0
         labelled = asteroid.load(ledger.with_suffix(".npz"))
         ledger.with_suffix(".npz").unlink()
         monkeypatch.setattr(asteroid.datasets, "DATA", tmp_path)
         embed.embed([ledger])
-        embedded = asteroid.load("methanol", "pbe")
+        embedded = asteroid.load("methanol", "mmff")
+        assert embedded.provenance["code_version"] == labelled.provenance["code_version"]
         assert torch.equal(embedded.energy, labelled.energy) and torch.equal(embedded.pos, labelled.pos)
         lines = ledger.read_text().splitlines(keepends=True)
         ledger.write_text("".join(lines).replace('"frame": 2', '"frame": 3'))
         with pytest.raises(DatasetError, match="not the gfn2 set's in their order"):
             embed.embed([ledger])
+
+    @pytest.mark.parametrize(
+        ("ours", "other"),
+        [('"charge": 0', '"charge": 1'), ('"code": "openmm"', '"code": "rdkit"'), ("methanol", "ethanol")],
+    )
+    def test_labels_of_something_else_are_not_embedded(self, ours, other, tmp_path, monkeypatch):
+        for ending in ("npz", "json"):
+            name = f"methanol_gfn2.{ending}"
+            (tmp_path / name).write_bytes((asteroid.datasets.DATA / name).read_bytes())
+        ledger = tmp_path / "methanol_mmff.jsonl"
+        assert shell.main(["--molecule", "methanol", "--level", "mmff", "--output", str(ledger), "--frames", "2"]) == 0
+        ledger.with_suffix(".npz").unlink()
+        ledger.with_suffix(".json").unlink()
+        assert ours in ledger.read_text()
+        ledger.write_text(ledger.read_text().replace(ours, other, 1))
+        monkeypatch.setattr(asteroid.datasets, "DATA", tmp_path)
+        with pytest.raises(DatasetError, match="methanol_mmff.jsonl holds labels of .*; expected"):
+            embed.embed([ledger])
+        assert not ledger.with_suffix(".npz").exists()
+
+    def test_labels_that_are_there_are_not_replaced(self, tmp_path, capsys, frames):
+        labels = tmp_path / "mine.npz"
+        asteroid.datasets.save(frames, labels)
+        before = labels.read_bytes()
+        onto_itself = ["--molecule", str(labels), "--level", "mmff", "--output", str(tmp_path / "mine.jsonl")]
+        for arguments in (onto_itself, [*onto_itself, "--resume"]):
+            assert shell.main(arguments) == 1
+            assert "would take the place of the frames themselves" in capsys.readouterr().err
+        another = ["--molecule", "methanol", "--level", "mmff", "--output", str(tmp_path / "mine.jsonl")]
+        assert shell.main(another) == 1
+        assert "mine.npz is there already" in capsys.readouterr().err
+        assert labels.read_bytes() == before and not (tmp_path / "mine.jsonl").exists()
+
+    def test_frames_of_a_file_in_another_unit(self, tmp_path, frames):
+        bohr = frames.pos.numpy() / units.LENGTH["bohr"]
+        np.savez(tmp_path / "mine.npz", z=frames.z.numpy(), R=bohr, r_unit="bohr")
+        output = ["--output", str(tmp_path / "out.jsonl")]
+        assert shell.main(["--molecule", str(tmp_path / "mine.npz"), "--level", "mmff", *output]) == 0
+        assert torch.allclose(asteroid.load(tmp_path / "out.npz").pos, frames.pos)
 
     def test_frames_of_a_file(self, tmp_path, capsys, frames):
         images = [Atoms(frames.z.numpy(), pos.numpy()) for pos in frames.pos]

@@ -153,6 +153,22 @@ def test_the_run_of_a_file_is_known_by_its_labels_wherever_the_file_lies(tmp_pat
     assert other.key != spec.key
 
 
+def test_the_files_of_two_levels_have_one_name(tmp_path):
+    sets = {level: datasets.load("methanol", level) for level in (ASTEROID.accurate, ASTEROID.inaccurate)}
+    for level, labelled in sets.items():
+        datasets.save(labelled, tmp_path / f"mine_{level}.npz")
+    spec = replace(ASTEROID, molecule=tmp_path / "mine_{level}.npz")
+    assert spec.file_name.startswith("mine-") and spec.settings["molecule"] == "mine"
+    ours, theirs = runs.split_of(spec), runs.split_of(ASTEROID)
+    assert ours.train.force.equal(theirs.train.force) and ours.inaccurate.force.equal(theirs.inaccurate.force)
+
+
+@pytest.mark.parametrize("method", ["asteroid", "delta", "score-matching"])
+def test_one_file_is_not_two_levels(method):
+    with pytest.raises(ValueError, match=r"mine.npz is one file.*ccsd\(t\) and pbe.*'ethanol_\{level\}.npz'"):
+        replace(ASTEROID, method=method, molecule="mine.npz")
+
+
 # Records
 
 

@@ -157,13 +157,18 @@ def with_cheap_level(correction: ForceField, cheap: LabelledSet) -> DeltaForceFi
 
     Args:
         correction: trained on `Pairs.labels`.
-        cheap: labels of the cheap level; MMFF94 perceives its bonds at their lowest energy, as it did for the labels.
+        cheap: labels of the cheap level, whose charge, basis and grid are taken over where their provenance has them;
+            MMFF94 perceives its bonds at their lowest energy, as it did for the labels.
     """
-    settings = None
+    # What `levels.label` records; of the embedded labels, all of it is the default.
+    recorded, settings = cheap.provenance.get("settings"), {}
+    if isinstance(recorded, Mapping):
+        names = ("charge", "basis", "grid") if cheap.level in ("pbe", "b3lyp") else ("charge", "basis")
+        settings = {name: recorded[name] for name in names if name in recorded}
     if cheap.level == "mmff":
         from ase import Atoms
 
-        settings = {"reference": Atoms(cheap.z.numpy(), cheap.pos[cheap.energy.argmin()].numpy())}
+        settings["reference"] = Atoms(cheap.z.numpy(), cheap.pos[cheap.energy.argmin()].numpy())
     return DeltaForceField(correction, cheap.level, settings)
 
 

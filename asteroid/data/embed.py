@@ -50,6 +50,7 @@ _SMILES = {
     "ethanol": "CCO",
     "malonaldehyde": "O=CCC=O",
 }
+_SETTINGS = {"charge": 0, "basis": "cc-pvdz", "grid": [50, 194]}  # of a ledger that is embedded
 # The sampling run did not time its labels.
 _GFN2_SECONDS = {
     "methanol": 0.0032,
@@ -106,10 +107,16 @@ def _embed_sampled(molecule: str, source: Path, target: Path) -> None:
 def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path) -> None:
     sampled = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["z", "R", "order"])
     rows: dict[int, dict[str, Any]] = {}
+    versions = []
     for path in files:
-        rows |= {
-            row["place"]: row for row in (_lines(path, sampled) if path.suffix == ".jsonl" else _rows(path, sampled))
-        }
+        if path.suffix == ".jsonl":
+            found, newer = _lines(path, sampled)
+        else:
+            found, newer = _rows(path, sampled), []
+            if path == target:
+                newer = [sources.read_record(path)["code_version"]]
+        rows |= {row["place"]: row for row in found}
+        versions += newer
     places = np.array(sorted(rows))
     frame = np.array([rows[place]["frame"] for place in places])
     if not np.array_equal(frame, sampled["order"][places]):
@@ -118,6 +125,8 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
     extra = {"frame": frame.astype(np.int32), "place_in_order": places.astype(np.int32)}
     pos = sampled["R"][frame]
     cost = {"seconds_measured": _MMFF_TIMING if level == "mmff" else _PSI4_TIMING}
+    if versions:
+        cost["code_version"] = ", ".join(dict.fromkeys(versions))
     _save(molecule, level, sampled["z"], pos, energy, force, seconds.astype(np.float32), cost, extra, target)
 
 
@@ -157,16 +166,32 @@ def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     return [{ours: arrays[theirs][k] for ours, theirs in keys.items()} for k in range(len(arrays["E"]))]
 
 
-def _lines(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Labels of a jsonl file that may be growing: its last line counts only once it is whole."""
+def _lines(path: Path, sampled: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Labels of a jsonl file that may be growing, and the versions of the code that made a ledger.
+
+    The last line counts only once it is whole.
+    """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    rows = [row for row in map(json.loads, (line for line in lines if line.endswith("}\n"))) if "E" in row]
+    content = [json.loads(line) for line in lines if line.endswith("}\n")]
+    sessions, rows = [row for row in content if "code" in row], [row for row in content if "E" in row]
+    for session in sessions:
+        _check_session(path, session)
     for row in rows:
         if "geometry" in row:  # a ledger
             row["place"], row["frame"] = row["frame"], int(sampled["order"][row["frame"]])
             if row["geometry"] != geometry_key(sampled["z"], sampled["R"][row["frame"]]):
                 raise datasets.DatasetError(f"{path}: its geometries are not the gfn2 set's in their order.")
-    return rows
+    return rows, [session["code_version"] for session in sessions]
+
+
+def _check_session(path: Path, session: dict[str, Any]) -> None:
+    """Labels of another program or basis would become part of a set that says otherwise."""
+    molecule, _, level = path.stem.rpartition("_")
+    expected = {"molecule": molecule, "level": level, "code": _LEVELS[level]["code"].lower()}
+    expected |= {key: value for key, value in _SETTINGS.items() if key in session["settings"]}
+    found = {key: session.get(key) for key in ("molecule", "level", "code")} | session["settings"]
+    if found != expected:
+        raise datasets.DatasetError(f"{path} holds labels of {found}; expected {expected}.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import ase.io
 import numpy as np
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, levels, sources
+from asteroid import datasets, levels, sources, units
 from asteroid.levels.labelling import label
 
 
@@ -63,8 +63,12 @@ def _label(options: argparse.Namespace) -> None:
             raise ValueError(f"--frames is {options.frames}; {name} has {len(frames.pos)} frames")
         frames.pos = frames.pos[: options.frames]
     ledger = options.output or Path(f"{name}_{options.level}.jsonl")
-    if ledger.exists() and not options.resume:
-        raise ValueError(f"{ledger} is there already; go on with it by --resume, or choose another --output")
+    target = ledger.with_suffix(".npz")
+    if target.exists() and Path(options.molecule).exists() and target.samefile(options.molecule):
+        raise ValueError(f"{target} would take the place of the frames themselves; choose another --output")
+    there = [path for path in (ledger, target) if path.exists()]
+    if there and not options.resume:
+        raise ValueError(f"{there[0]} is there already; go on with it by --resume, or choose another --output")
     given = {key: getattr(options, key) for key in ("charge", "basis", "code")}
     settings = {key: value for key, value in given.items() if value is not None}
     spawn = multiprocessing.get_context("spawn")
@@ -74,10 +78,10 @@ def _label(options: argparse.Namespace) -> None:
     finally:
         if executor:
             executor.shutdown(cancel_futures=True)
-    datasets.save(labelled, ledger.with_suffix(".npz"))
+    datasets.save(labelled, target)
     seconds = float(labelled.seconds.median())
     print(
-        f"{len(labelled)} {options.level} labels of {name} in {ledger.with_suffix('.npz')}, median {seconds:.3g} s; "
+        f"{len(labelled)} {options.level} labels of {name} in {target}, median {seconds:.3g} s; "
         f"{labelled.provenance['failures']} frames failed"
     )
 
@@ -95,8 +99,9 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
             f"{molecule!r} is neither a file nor one of the embedded molecules {', '.join(datasets.molecules())}"
         )
     elif path.suffix == ".npz":
-        arrays = sources.archive(path, ["z", "R"])
-        frames = {"z": arrays["z"], "pos": arrays["R"]}
+        arrays = sources.archive(path, ["z", "R"], optional=["r_unit"])
+        to_angstrom = units.factor(str(arrays.get("r_unit", "Ang")), units.LENGTH)
+        frames = {"z": arrays["z"], "pos": to_angstrom * arrays["R"]}
     else:
         images = ase.io.read(path, index=":")
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
