@@ -451,5 +451,8 @@ def _pairs(molecule: str, accurate: str, inaccurate: str) -> delta.Pairs:
 def _fingerprint(spec: RunSpec) -> str:
     split = split_of(spec)
     parts = [split.train, split.valid, split.test] + ([split.inaccurate] if split.inaccurate is not None else [])
+    if spec.method == "standard" and spec.selection and spec.selection.by == "bias":  # of which the cheap labels tell
+        cheap = _labels(spec.molecule, spec.inaccurate)
+        parts.append(cheap[split.train.paired_with(cheap)[1]])
     parts += [part for other in _other_splits(spec) for part in (other.train, other.valid, other.inaccurate)]
     return "-".join(part.fingerprint for part in parts)

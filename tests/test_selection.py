@@ -16,6 +16,23 @@ from asteroid.selection import Selection
 CANDIDATES = 30
 
 
+def test_the_key_knows_the_cheap_labels_that_chose_the_frames(monkeypatch):
+    by_bias = replace(STANDARD, budget=9, selection=Selection(CANDIDATES, by="bias", rounds=(6,)))
+    at_random = replace(by_bias, selection=Selection(CANDIDATES, rounds=(6,)))
+    before = by_bias.key, at_random.key
+    labels = runs._labels
+
+    def halved(molecule, level):
+        labelled = labels(molecule, level)
+        return replace(labelled, force=labelled.force / 2) if level == by_bias.inaccurate else labelled
+
+    monkeypatch.setattr(runs, "_labels", halved)
+    runs._fingerprint.cache_clear()
+    after = by_bias.key, at_random.key
+    runs._fingerprint.cache_clear()
+    assert after[0] != before[0] and after[1] == before[1]
+
+
 class Constant:
     """A force field that pulls every atom with one force."""
 
