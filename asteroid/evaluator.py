@@ -16,7 +16,7 @@ class Evaluator:
     """Energy and force of frames of one molecule, from the model's graph once that pays.
 
     The graph holds for one number of frames, to which fewer are filled up, and where a model has a list of neighbours,
-    for one length of it. When either does not suffice, or is far too large, a new graph is made.
+    for one length of it. When either does not suffice, or the number of frames is less than half, a new graph is made.
 
     Args:
         model: maps z and pos to energies.
