@@ -268,8 +268,9 @@ def by_training(table: pd.DataFrame) -> Figure:
     figure, panels = plt.subplots(
         1, len(molecules), figsize=(max(6.2, 4.6 * len(molecules)), 0.9 + 0.6 * len(kinds)), squeeze=False, sharey=True
     )
-    models = list(dict.fromkeys(table["name"]))
-    shared = {"y": "trained_on", "x": "force_mae", "hue": "name", "order": kinds, "palette": COLORS[: len(models)]}
+    models = sorted(set(table["name"]))  # a model has one colour on all pages
+    shared = {"y": "trained_on", "x": "force_mae", "hue": "name", "order": kinds, "hue_order": models}
+    shared["palette"] = COLORS[: len(models)]
     for axes, molecule in zip(panels[0], molecules):
         rows = table[table["molecule"] == molecule]
         first = axes is panels[0][0]
@@ -437,14 +438,9 @@ def _panels(
         _label_ticks(axes, ticks if len(ticks) <= 6 else ticks[:: len(ticks) // 5])
     panels[0][0].set_ylabel(FORCE_ERROR)
     handles, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles,
-        names,
-        title=title,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 0.02),
-        ncols=min(len(series), 2 * len(molecules)),
-    )
+    columns = int(width / (0.7 + 0.085 * max(map(len, names))))  # inches, so that it is not wider than the panels
+    columns = min(len(series), max(1, columns))
+    figure.legend(handles, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=columns)
     return figure
 
 

@@ -26,7 +26,8 @@ def keep(name: str, shown: "Figure | pd.DataFrame"):
         shown: The figure or the table.
 
     Returns:
-        ``shown``, so that the last line of a cell can be a call of this.
+        ``shown``, so that the last line of a cell can be a call of this; a table with spaces for the underscores that
+        names such as ``formic_acid`` have in the file.
 
     Raises:
         TypeError: If it is neither a figure nor a table.
@@ -45,7 +46,7 @@ def keep(name: str, shown: "Figure | pd.DataFrame"):
         else:
             shown.to_csv(path)
         _kept.append(path.relative_to(folder).as_posix())
-    return shown
+    return shown if suffix == "svg" else _in_words(shown)
 
 
 def banner(profile: str):
@@ -94,6 +95,13 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
     if _kept:
         parts.append("files: " + ", ".join(f"[{Path(file).name}]({file})" for file in _kept))
     return Markdown("*Made with:* " + " · ".join(parts))
+
+
+def _in_words(table: "pd.DataFrame") -> "pd.DataFrame":
+    def spaced(name):
+        return name.replace("_", " ") if isinstance(name, str) else name
+
+    return table.rename(index=spaced, columns=spaced).rename_axis(index=spaced, columns=spaced)
 
 
 def _count(number: int, noun: str) -> str:

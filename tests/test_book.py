@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
-from asteroid import book, processes
+from asteroid import book, processes, stamps
 
 NOTEBOOKS = sorted((book.root() / "notebooks").glob("*.ipynb"))
 
@@ -308,9 +308,19 @@ def test_what_a_page_shows_is_saved_beside_it_and_linked(tree):
 def test_a_notebook_of_one_s_own_saves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = pd.DataFrame({"error": [0.5]})
-    assert book.keep("table1", table) is table and list(tmp_path.iterdir()) == []
+    assert book.keep("table1", table).equals(table) and list(tmp_path.iterdir()) == []
     with pytest.raises(TypeError, match="fig1: expected a matplotlib figure or a pandas table, got list"):
         book.keep("fig1", [])
+
+
+def test_a_table_is_shown_without_underscores_and_saved_with_them(tmp_path, monkeypatch):
+    monkeypatch.setenv(stamps.PAGES, str(tmp_path))
+    index = pd.MultiIndex.from_tuples([("formic_acid", 50)], names=["molecule", "number_of"])
+    table = pd.DataFrame({"force_mae": ["a_b"]}, index=index).rename_axis(columns="trained_on")
+    shown = stamps.keep("table1", table)
+    assert shown.index.tolist() == [("formic acid", 50)] and list(shown.index.names) == ["molecule", "number of"]
+    assert shown.columns.tolist() == ["force mae"] and shown.columns.name == "trained on"
+    assert shown.iloc[0, 0] == "a_b" and "formic_acid,50" in (tmp_path / "tables/table1.csv").read_text()
 
 
 def test_banner_is_for_the_smoke_profile_alone():
