@@ -258,6 +258,21 @@ def test_what_another_process_is_making_is_waited_for_and_not_made_twice(wanted,
         assert asked.result(timeout=60) is not None
 
 
+def test_of_many_that_arrive_while_the_folder_comes_and_goes_one_holds_it(store):
+    inside = []
+
+    def come_and_go(name):
+        for _ in range(300):
+            with store.alone(ASTEROID) as folder:
+                inside.append(name)
+                assert inside == [name] and folder.is_dir()
+                inside.pop()
+                shutil.rmtree(folder)
+
+    with ThreadPoolExecutor(3) as executor:
+        assert list(executor.map(come_and_go, "abc")) == [None] * 3
+
+
 def test_the_table_has_a_row_for_each_record(made):
     table = runs.table([made[1], made[1]])
     expected = (
