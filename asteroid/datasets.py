@@ -75,6 +75,12 @@ class LabelledSet:
         provenance = {key: value for key, value in self.provenance.items() if key != "published_train"}
         return LabelledSet(self.molecule, self.level, *labels, seconds, provenance)
 
+    @property
+    def median_seconds(self) -> float | None:
+        """Median of the seconds that labels took, of those that were timed; None where none was."""
+        timed = self.seconds is not None and not bool(self.seconds.isnan().all())
+        return float(np.nanmedian(self.seconds.numpy())) if timed else None
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name these labels: SHA-256 of molecule, level, z, pos, energy and force."""

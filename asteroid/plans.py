@@ -24,10 +24,9 @@ def pilots(records: Iterable[Record]) -> list[Pilot]:
 def seconds_per_label(profile: Profile, molecule: str) -> tuple[float, float]:
     """Median seconds of an accurate and of a cheap label; where they were not timed, the profile's ratio and 1."""
     levels = (profile.accurate_level(molecule), profile.inaccurate)
-    seconds = [datasets.load(molecule, level=level).seconds for level in levels]
-    if any(times is None for times in seconds):
+    accurate, cheap = (datasets.load(molecule, level=level).median_seconds for level in levels)
+    if accurate is None or cheap is None:
         return float(profile.planner["ratio"][molecule]), 1.0
-    accurate, cheap = (float(times.nanmedian()) for times in seconds)
     return accurate, cheap
 
 

@@ -62,18 +62,20 @@ def predicted_and_found(table: pd.DataFrame) -> Figure:
 
 
 @_styled
-def split_curve(curve: pd.DataFrame, found: pd.DataFrame) -> Figure:
+def split_curve(curve: pd.DataFrame, found: pd.DataFrame, molecule: str) -> Figure:
     """Predicted error against the share of a budget that is spent on cheap labels, and what trainings found.
 
     Args:
         curve: rows with columns `share` (%), `predicted`, `low` and `high` (kcal/mol/Å).
         found: rows with columns `share` (%), `error`, one for each training.
+        molecule: the title.
     """
     figure, axes = plt.subplots(figsize=(6.2, 3.8))
     axes.fill_between(curve["share"], curve["low"], curve["high"], color=COLORS[0], alpha=0.2, lw=0)
     axes.plot(curve["share"], curve["predicted"], color=COLORS[0], lw=2, label="predicted, 95 % interval of a training")
     axes.plot(found["share"], found["error"], "o", color="black", ms=4.5, label="trainings")
     axes.set(xlabel="share of the budget for cheap labels [%]", ylabel=FORCE_ERROR, ylim=(0, None))
+    axes.set_title(molecule.replace("_", " "))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
 

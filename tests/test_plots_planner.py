@@ -60,7 +60,7 @@ def test_predictions_stand_over_what_was_found():
 
 def test_the_curve_of_splits_starts_at_no_error():
     curve = pd.DataFrame({"share": [0, 50], "predicted": [0.2, 0.3], "low": [0.1, 0.2], "high": [0.4, 0.5]})
-    figure = plots_planner.split_curve(curve, pd.DataFrame({"share": [0.0, 6.0], "error": [0.21, 0.25]}))
+    figure = plots_planner.split_curve(curve, pd.DataFrame({"share": [0.0, 6.0], "error": [0.21, 0.25]}), "formic_acid")
     (axes,) = figure.axes
     assert axes.get_ylim()[0] == 0 and "[%]" in axes.get_xlabel() and "[kcal/mol/Å]" in axes.get_ylabel()
     assert axes.lines[1].get_xdata().tolist() == [0.0, 6.0]
