@@ -19,16 +19,16 @@ help: ## this list (at once)
 
 venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10 minutes, once)
 
-book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 to 7 minutes with the committed records)
+book: $(INSTALLED) ## run the stale notebooks, render book/_build/html (3 to 5 minutes with the committed records)
 	$(BIN)/jupyter-book build -W -n --keep-going book/
 
 check-pages: $(INSTALLED) ## the built book: links, no network, and every page in Chromium, if installed (1 minute)
 	$(BIN)/python tests/pages.py
 
-test: $(INSTALLED) ## all tests, by two processes (5 minutes, installation apart)
+test: $(INSTALLED) ## all tests, by two processes (4 to 5 minutes, installation apart)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 4 to 6 hours if deleted)
+results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 5 to 6 hours if deleted)
 	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)
 
 paper-plan: $(INSTALLED) ## the runs of the paper profile and the hours they would take; makes none (seconds)
