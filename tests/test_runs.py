@@ -258,6 +258,13 @@ def test_what_another_process_is_making_is_waited_for_and_not_made_twice(wanted,
         assert asked.result(timeout=60) is not None
 
 
+def test_a_file_in_the_place_of_the_folder_is_an_error_and_no_endless_wait(store):
+    store.work(ASTEROID).parent.mkdir(parents=True)
+    store.work(ASTEROID).touch()
+    with pytest.raises(FileExistsError), store.alone(ASTEROID):
+        pass
+
+
 def test_of_many_that_arrive_while_the_folder_comes_and_goes_one_holds_it(store):
     inside = []
 
