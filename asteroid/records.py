@@ -112,7 +112,7 @@ def _lock(folder: Path) -> int | None:
         folder.mkdir(parents=True, exist_ok=True)
         held = os.open(folder, os.O_RDONLY)
     except (FileNotFoundError, FileExistsError):
-        if os.path.lexists(folder) and not folder.is_dir():
+        if folder.is_file():
             raise
         return None
     with suppress(OSError):
