@@ -71,13 +71,17 @@ class LabelledSet:
         rows = torch.from_numpy(np.atleast_1d(np.arange(len(self))[_numpy_index(index)]))
         seconds = None if self.seconds is None else self.seconds[rows]
         labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
-        # Which frames were published for training is true of the whole set only.
+        # Which frames were published for training is true of the whole set only; the price of a label stays what it is.
         provenance = {key: value for key, value in self.provenance.items() if key != "published_train"}
+        if self.median_seconds is not None:
+            provenance["seconds_median"] = self.median_seconds
         return LabelledSet(self.molecule, self.level, *labels, seconds, provenance)
 
     @property
     def median_seconds(self) -> float | None:
-        """Median of the seconds that labels took, of those that were timed; None where none was."""
+        """The price of a label: median seconds of the labels of the whole set that were timed; None where none was."""
+        if "seconds_median" in self.provenance:
+            return self.provenance["seconds_median"]
         timed = self.seconds is not None and not bool(self.seconds.isnan().all())
         return float(np.nanmedian(self.seconds.numpy())) if timed else None
 
@@ -229,7 +233,8 @@ def table() -> "pd.DataFrame":
 
     Returns:
         Columns molecule, SMILES, atoms, level, theory, code, labels, "also at ccsd(t)" (frames that have that label
-        too), "seconds per label" (median, one core), "core hours" (of all labels), "temperature K" (of the sampling).
+        too), "seconds per label" (median, one core), "timed" (labels that it is the median of), "core hours" (that
+        price times all labels), "temperature K" (of the sampling).
     """
     import pandas as pd
 
@@ -239,7 +244,6 @@ def table() -> "pd.DataFrame":
         shared = _frame_numbers(molecule, "ccsd(t)") if "ccsd(t)" in known else np.array([], dtype=np.int64)
         for level in known:
             record = sources.read_record(DATA / f"{molecule}_{level}.npz")
-            seconds = record.get("seconds_mean", record["seconds_median"])
             columns = ("molecule", "smiles", "atoms", "level", "theory")
             rows.append(
                 {column: record[column] for column in columns}
@@ -248,7 +252,8 @@ def table() -> "pd.DataFrame":
                     "labels": record["frames"],
                     "also at ccsd(t)": len(np.intersect1d(_frame_numbers(molecule, level), shared)),
                     "seconds per label": record["seconds_median"],
-                    "core hours": seconds * record["frames"] / 3600,
+                    "timed": record["timed"],
+                    "core hours": record["seconds_median"] * record["frames"] / 3600,
                     "temperature K": record["temperature_K"],
                 }
             )

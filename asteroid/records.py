@@ -30,8 +30,8 @@ class Record:
         gamma: γ chosen, in units of the median bias; None without weights.
         bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None without weights.
         histories: by stage, the columns of `training.History`.
-        label_seconds: measured cost of the training labels, {"accurate": s, "inaccurate": s}, those of other molecules
-            too where the method uses them; None where unmeasured.
+        label_seconds: cost of the training labels, {"accurate": s, "inaccurate": s}, their number times the median of
+            those that were timed; those of other molecules too where the method uses them. None where unmeasured.
         seconds: training time of all stages.
         threads: threads that it ran on.
         date: ISO 8601, UTC.

@@ -356,7 +356,6 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
     if trained.bias is not None:
         levels = torch.tensor([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], dtype=trained.bias.dtype)
         quantiles = tuple(torch.quantile(trained.bias, levels).tolist())
-    splits = [split, *_other_splits(spec)]
     return Record(
         spec=spec,
         key=spec.key,
@@ -365,10 +364,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         gamma=provenance.get("gamma") if trained.bias is not None else None,
         bias_quantiles=quantiles,
         histories=histories,
-        label_seconds={
-            "accurate": label_cost([part.train for part in splits] if spec.budget else []),
-            "inaccurate": label_cost([part.inaccurate for part in splits if part.inaccurate is not None]),
-        },
+        label_seconds=_label_seconds(spec, split),
         seconds=stages.total_seconds([trained]),
         threads=torch.get_num_threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -396,18 +392,18 @@ def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> 
     return errors
 
 
+def _label_seconds(spec: RunSpec, split: datasets.Split) -> dict[str, float | None]:
+    splits = [split, *_other_splits(spec)]
+    return {
+        "accurate": label_cost([part.train for part in splits] if spec.budget else []),
+        "inaccurate": label_cost([part.inaccurate for part in splits if part.inaccurate is not None]),
+    }
+
+
 def label_cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
-    """Seconds of all labels, by the mean of those that were timed; by their record's median where none of them was."""
-    total = 0.0
-    for labelled in sets:
-        if labelled.seconds is not None and not bool(labelled.seconds.isnan().all()):
-            each = float(labelled.seconds.nanmean())
-        else:
-            each = labelled.provenance.get("seconds_median")
-        if each is None:
-            return None
-        total += each * len(labelled)
-    return total
+    """Seconds of all labels, each at the price of its set; None where one is unknown."""
+    prices = [(len(labelled), labelled.median_seconds) for labelled in sets]
+    return None if any(price is None for _, price in prices) else float(sum(number * price for number, price in prices))
 
 
 def _other_splits(spec: RunSpec) -> list[datasets.Split]:

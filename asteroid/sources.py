@@ -254,7 +254,6 @@ def write_npz(
     if fields["seconds"] is not None:
         arrays["seconds"] = _narrowest(fields["seconds"])
         record["seconds_median"] = float(f"{np.nanmedian(fields['seconds']):.3g}")
-        record["seconds_mean"] = float(f"{np.nanmean(fields['seconds']):.3g}")
         record["timed"] = int(np.isfinite(fields["seconds"]).sum())
     scratch = {ending: path.with_name(f"{path.stem}.{ending}.partial") for ending in ("npz", "json")}
     try:

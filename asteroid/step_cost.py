@@ -73,8 +73,7 @@ def _with_cheap_level(correction: ForceField, seconds: float, spec: RunSpec, lab
     try:
         evaluate = delta.with_cheap_level(correction, cheap).evaluator(labels.z.numpy(), _TO_COME)
     except (ImportError, ValueError):  # no program, or a level that is none of ours, as MD17's
-        recorded = runs.label_cost([cheap])
-        return None if recorded is None else seconds + recorded / len(cheap)
+        return None if cheap.median_seconds is None else seconds + cheap.median_seconds
     return _shortest(evaluate, labels.pos.numpy(), LEVEL_CALLS)
 
 

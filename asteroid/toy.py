@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asteroid.profiles import Profile
 
 # Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
-VERSION = 1
+VERSION = 2
 
 INPUTS, HIDDEN = 16, 128
 BATCH = 50
@@ -45,7 +45,7 @@ class Toy:
             direction, as often each.
         biased: number of biased points.
         outputs: number of targets of a point.
-        valid, test: exact points held out.
+        valid, test: exact points held out; as many biased ones as `valid` are held out too.
         steps: of standard training; of the three stages, the second takes two thirds of them and the third one third.
         learning_rates: all are tried in each training, and the validation error chooses.
         weight_decay: of AdamW.
@@ -134,14 +134,26 @@ class ToyRecord:
 
 
 class Points(NamedTuple):
-    """Inputs x (repetitions, points, inputs) and targets y (repetitions, points, outputs)."""
+    """Inputs x (repetitions, points, inputs), targets y (repetitions, points, outputs) and weights (networks, points).
+
+    No weights are weights of one.
+    """
 
     x: Tensor
     y: Tensor
+    weight: Tensor | None = None
+
+    def part(self, rows: slice) -> "Points":
+        """Some of the points of each repetition."""
+        return Points(*(part if part is None else part[:, rows] for part in self))
 
 
 class Data(NamedTuple):
-    """The points of all repetitions; `drawn` (repetitions, points) says which of the biases a biased point has."""
+    """The points of all repetitions.
+
+    The last `Toy.valid` of the biased points are held out; `drawn` (repetitions, points) says which of the biases a
+    biased point has.
+    """
 
     accurate: Points
     biased: Points
@@ -206,21 +218,17 @@ def compare(spec: Toy) -> dict:
     """Train by every method: the fields of `ToyRecord` that are results."""
     data, fresh = draw(spec), initial(spec)
     final = spec.steps // 3
-    standard = train(spec, fresh, data.accurate, None, data.valid, spec.steps)
+    standard = train(spec, fresh, data.accurate, data.valid, spec.steps)
     # Stage 1 is the same training as the standard one.
     bias = estimated_bias(standard.parameters, data.biased)
     weights = [weights_of(bias, gamma) for gamma in spec.gammas]
     # One batch of networks for all γ, the last of them infinite, which is training without weights.
     repeats = len(weights) + 1
-    stage_two = train(
-        spec,
-        [part.repeat(repeats, 1, 1) for part in fresh],
-        data.biased,
-        torch.cat([*weights, torch.ones_like(bias)]),
-        data.valid,
-        spec.steps - final,
-    )
-    stage_three = train(spec, stage_two.parameters, data.accurate, None, data.valid, final)
+    weighted = data.biased._replace(weight=torch.cat([*weights, torch.ones_like(bias)]))
+    # Points of the same kind choose: where all share a bias, exact ones would prefer an untrained network.
+    learned, held_out = weighted.part(slice(spec.biased)), weighted.part(slice(spec.biased, None))
+    stage_two = train(spec, [part.repeat(repeats, 1, 1) for part in fresh], learned, held_out, spec.steps - final)
+    stage_three = train(spec, stage_two.parameters, data.accurate, data.valid, final)
 
     def by_gamma(values: Tensor) -> Tensor:  # (γ, repetitions)
         return values.view(repeats, -1)
@@ -229,14 +237,14 @@ def compare(spec: Toy) -> dict:
         return by_gamma(values).gather(0, place[None])[0].tolist()
 
     best = by_gamma(stage_three.error)[:-1].argmin(dim=0)  # which γ, (repetitions,)
-    best_untuned = by_gamma(stage_two.error)[:-1].argmin(dim=0)
+    best_untuned = by_gamma(mean_error(stage_two.parameters, data.valid))[:-1].argmin(dim=0)
     without = torch.full_like(best, len(weights))
-    before, after = (test_error(part.parameters, data.test) for part in (stage_two, stage_three))
+    before, after = (mean_error(part.parameters, data.test) for part in (stage_two, stage_three))
     chosen = torch.stack(weights)[best, torch.arange(len(best))]  # (repetitions, points)
     shares = [chosen[data.drawn == place].sum() / chosen.sum() for place in range(len(spec.biases))]
     return {
         "errors": {
-            "standard": test_error(standard.parameters, data.test).tolist(),
+            "standard": mean_error(standard.parameters, data.test).tolist(),
             "asteroid": at(after, best),
             "asteroid-unweighted": at(after, without),
             "asteroid-not-tuned": at(before, best_untuned),
@@ -254,17 +262,18 @@ def compare(spec: Toy) -> dict:
 
 def draw(spec: Toy) -> Data:
     """The points of every repetition. The inputs are standard normal."""
-    sizes = {"valid": spec.valid, "test": spec.test, "biased": spec.biased, "accurate": spec.accurate}
+    number = spec.biased + spec.valid
+    sizes = {"valid": spec.valid, "test": spec.test, "biased": number, "accurate": spec.accurate}
     inputs, matrices, places = [], [], []
     for seed in spec.seeds:
         generator = _generator(seed, 0)
         matrices.append(torch.randn(INPUTS, spec.outputs, generator=generator) / math.sqrt(INPUTS))
         direction = torch.randn(INPUTS, generator=generator)
         inputs.append({name: torch.randn(size, INPUTS, generator=generator) for name, size in sizes.items()})
-        place = torch.randint(len(spec.biases), (spec.biased,), generator=generator)
+        place = torch.randint(len(spec.biases), (number,), generator=generator)
         if spec.by_input:
             rank = (inputs[-1]["biased"] @ direction).argsort().argsort()
-            place = rank * len(spec.biases) // spec.biased
+            place = rank * len(spec.biases) // number
         places.append(place)
     matrix, drawn = torch.stack(matrices), torch.stack(places)
     x = {name: torch.stack([one[name] for one in inputs]) for name in sizes}
@@ -297,13 +306,10 @@ def predict(parameters: Parameters, x: Tensor) -> Tensor:
     return torch.baddbmm(last[1], x, last[0])
 
 
-def test_error(parameters: Parameters, points: Points) -> Tensor:
-    """Mean absolute error (networks,). With more networks than repetitions, these are taken round after round."""
-    x, y = _for(parameters, points)
-    return (predict(parameters, x) - y).abs().mean(dim=(1, 2))
-
-
-test_error.__test__ = False  # its name is no reason for pytest to collect it
+def mean_error(parameters: Parameters, points: Points) -> Tensor:
+    """Mean of w · |error| (networks,). With more networks than repetitions, these are taken round after round."""
+    x, y, weight = _for(parameters, points)
+    return (weight * (predict(parameters, x) - y).abs().mean(dim=2)).mean(dim=1)
 
 
 def estimated_bias(parameters: Parameters, biased: Points) -> Tensor:
@@ -317,7 +323,7 @@ def weights_of(bias: Tensor, gamma: float) -> Tensor:
     return torch.stack([losses.bias_weights(row, gamma * float(row.median())) for row in bias])
 
 
-def train(spec: Toy, start: Parameters, points: Points, weight: Tensor | None, valid: Points, steps: int) -> Trained:
+def train(spec: Toy, start: Parameters, points: Points, valid: Points, steps: int) -> Trained:
     """Train networks at every learning rate and keep, for each, the rate and the step of the smallest validation error.
 
     The loss is the mean of w · |error|. AdamW with batches drawn with replacement; the learning rate falls along a
@@ -327,11 +333,10 @@ def train(spec: Toy, start: Parameters, points: Points, weight: Tensor | None, v
         spec: settings.
         start: networks, as many as repetitions or several times as many; left as they are.
         points: to learn, of each repetition.
-        weight: (networks, points), or None for ones.
-        valid: validation points.
+        valid: validation points, whose error is weighted in the same way.
         steps: number of steps.
     """
-    tried = [_fit(spec, start, points, weight, valid, steps, rate) for rate in spec.learning_rates]
+    tried = [_fit(spec, start, points, valid, steps, rate) for rate in spec.learning_rates]
     error, place = torch.stack([error for _, error in tried]).min(dim=0)
     networks = torch.arange(len(place))
     parameters = [torch.stack(parts)[place, networks] for parts in zip(*(found for found, _ in tried))]
@@ -339,32 +344,25 @@ def train(spec: Toy, start: Parameters, points: Points, weight: Tensor | None, v
 
 
 def _fit(
-    spec: Toy,
-    start: Parameters,
-    points: Points,
-    weight: Tensor | None,
-    valid: Points,
-    steps: int,
-    learning_rate: float,
+    spec: Toy, start: Parameters, points: Points, valid: Points, steps: int, learning_rate: float
 ) -> tuple[Parameters, Tensor]:
     parameters = [part.clone().requires_grad_() for part in start]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=spec.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    x, y = _for(parameters, points)
-    networks = torch.arange(len(x))[:, None]
-    batches = _batches(spec, x, steps)
-    best, best_error = [part.clone() for part in start], torch.full((len(x),), math.inf)
+    points = _for(parameters, points)
+    networks = torch.arange(len(points.x))[:, None]
+    batches = _batches(spec, points.x, steps)
+    best, best_error = [part.clone() for part in start], torch.full((len(points.x),), math.inf)
     for step in range(steps):
-        rows = networks, batches[:, step]
-        error = (predict(parameters, x[rows]) - y[rows]).abs().mean(dim=2)
-        loss = (error if weight is None else weight[rows] * error).mean(dim=1).sum()  # networks do not touch each other
+        batch = Points(*(part[networks, batches[:, step]] for part in points))
+        loss = mean_error(parameters, batch).sum()  # networks do not touch each other
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if (step + 1) % max(1, steps // EVALUATIONS) == 0 or step + 1 == steps:
             with torch.no_grad():
-                found = test_error(parameters, valid)
+                found = mean_error(parameters, valid)
                 better = found < best_error
                 best_error = torch.where(better, found, best_error)
                 for kept, part in zip(best, parameters):
@@ -381,8 +379,10 @@ def _batches(spec: Toy, x: Tensor, steps: int) -> Tensor:
 
 def _for(parameters: Parameters, points: Points) -> Points:
     """The points for each network, where there are several times as many networks as repetitions."""
-    times = len(parameters[0]) // len(points.x)
-    return Points(points.x.repeat(times, 1, 1), points.y.repeat(times, 1, 1))
+    networks = len(parameters[0])
+    times = networks // len(points.x)
+    weight = torch.ones(networks, points.x.shape[1]) if points.weight is None else points.weight
+    return Points(points.x.repeat(times, 1, 1), points.y.repeat(times, 1, 1), weight)
 
 
 def _generator(seed: int, purpose: int) -> torch.Generator:

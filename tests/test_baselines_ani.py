@@ -209,12 +209,16 @@ def test_the_key_of_the_recipe_names_the_labels_of_the_other_molecules(monkeypat
     assert RUN.key == key
 
 
-def test_labels_of_which_none_was_timed_cost_their_records_median(methanol):
-    labelled = replace(methanol[:4], seconds=torch.full((4,), torch.nan, dtype=torch.float64))
-    assert runs.label_cost([labelled]) == pytest.approx(4 * methanol.provenance["seconds_median"])
-    mixed = replace(labelled, seconds=torch.tensor([2.0, torch.nan, 4.0, torch.nan], dtype=torch.float64))
-    assert runs.label_cost([labelled, mixed]) == pytest.approx(4 * methanol.provenance["seconds_median"] + 4 * 3.0)
-    assert runs.label_cost([replace(labelled, seconds=None, provenance={})]) is None and runs.label_cost([]) == 0
+def test_labels_cost_the_median_of_the_set_that_they_are_a_part_of(methanol):
+    seconds = torch.tensor([2.0, torch.nan, 3.0, 100.0], dtype=torch.float64)
+    mine = replace(methanol[:4], seconds=seconds, provenance={})
+    assert runs.label_cost([mine]) == 4 * 3.0 and runs.label_cost([mine[:1], mine[3:]]) == 2 * 3.0
+    embedded = methanol.provenance["seconds_median"]
+    assert methanol[[7, 3]].median_seconds == methanol.median_seconds == embedded
+    assert runs.label_cost([mine, methanol[:2]]) == pytest.approx(12 + 2 * embedded)
+    untimed = replace(mine, seconds=None)
+    assert runs.label_cost([mine, untimed]) is None and untimed[:2].median_seconds is None
+    assert runs.label_cost([]) == 0
 
 
 def test_molecules_with_too_few_accurate_labels_are_left_out():
