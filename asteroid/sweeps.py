@@ -115,13 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--speed-up is {options.speed_up:g}; expected a number above 0, and --plan with it")
     try:
         profile = profiles.load(options.profile)
-        # What the book's pages ask for, but for a few variants of settings that they make themselves.
-        shown = ("standard", "inaccurate", "asteroid", "asteroid-multi", "score-matching-not-tuned", "score-matching")
-        parts = ("asteroid-not-tuned", "asteroid-unweighted")
-        specs = [spec for model in profile.recipes for method in shown for spec in profile.specs(method, model)]
-        specs += [spec for model in profile.recipes for part in parts for spec in profile.low_resource(part, model)]
-        for molecule in profile.planner["molecules"]:
-            specs += [spec for part in profile.planner_specs(molecule).values() for spec in part]
+        specs = profile.shown()
         store = Store(book.root() / "results" / profile.name)
         ways = profile.compared(next(iter(profile.recipes)))
         lacking = {} if options.plan else missing(ways, store)  # a plan does without the data

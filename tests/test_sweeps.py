@@ -365,12 +365,10 @@ def test_a_worker_that_is_killed_costs_nothing_but_a_new_pool(store, tmp_path):
 @pytest.fixture
 def smoke(tmp_path, monkeypatch) -> Store:
     """Where the command line finds the profile smoke, cut down to two tiny runs of this process."""
-    planner = {"molecules": ["methanol"], "rounds": {"molecules": ["ethanol"]}}
+    planner = {"rounds": {"molecules": ["ethanol"]}}
     profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE}, planner=planner)
-    profile.specs = lambda method, model: [STANDARD] if method == "standard" else []
-    profile.planner_specs = lambda molecule: {"pilots": [STANDARD, ASTEROID]}
+    profile.shown = lambda: [STANDARD, ASTEROID]
     profile.compared = lambda model: {"standard": [STANDARD]}
-    profile.low_resource = lambda method, model: []
     monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
     monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))

@@ -146,6 +146,24 @@ class Profile:
         fewest, most = min(spec.budget for spec in specs), max(spec.inaccurate_budget for spec in specs)
         return [spec for spec in specs if (spec.budget, spec.inaccurate_budget) == (fewest, most)]
 
+    def shown(self) -> list[RunSpec]:
+        """The runs that the pages and the claims show.
+
+        But for the ways that are compared (`compared`), which may lack a package, those that choose their frames as
+        they go (`rounds`), and variants of settings that single pages make.
+        """
+        methods = ("standard", "inaccurate", "asteroid", "asteroid-multi", "score-matching-not-tuned", "score-matching")
+        specs = []
+        for model in self.recipes:
+            specs += [spec for method in methods for spec in self.specs(method, model)]
+            for part in ("asteroid-not-tuned", "asteroid-unweighted"):
+                specs += self.low_resource(part, model)
+            specs += self.empirical_specs(model)
+        specs += [spec for gamma in self.gammas for spec in self.gamma_specs("gemnet-t", gamma)]
+        for molecule in self.planner["molecules"]:
+            specs += [spec for part in self.planner_specs(molecule).values() for spec in part]
+        return specs
+
     def empirical_specs(self, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """ASTEROID with labels of an empirical force field, for which no accurate label is given up (section 5.3)."""
         level, labels = self.empirical["level"], self.empirical["labels"]
