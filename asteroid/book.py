@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from asteroid import processes
+from asteroid import files, processes
 from asteroid.stamps import PAGES, banner, keep, stamp
 
 __all__ = [
@@ -325,9 +325,8 @@ def _this_interpreter(pages: Path) -> Iterator[None]:
 
 def _write(file: Path, notebook: dict, seal: dict) -> None:
     notebook["metadata"]["asteroid"] = seal
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(file)
+    with files.replacing(file) as temporary:
+        temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _seal(profile: str, sources: str, records: str) -> dict:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from asteroid import export, sources
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "data"
 """Folder of the embedded sets: MOLECULE_LEVEL.npz, and its record MOLECULE_LEVEL.json."""
+
+SAME_GEOMETRY = 1e-3
+"""Å by which positions of one geometry may differ: files round them, while a step of dynamics moves atoms ten times as
+far."""
 
 _CHEAP_TO_ACCURATE = ("mmff", "gfn2", "pbe", "ccsd", "ccsd(t)")
 
@@ -93,24 +98,30 @@ class LabelledSet:
             digest.update(np.ascontiguousarray(tensor.cpu().numpy(), dtype=dtype).tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def by_shape(self) -> cKDTree:
+        """The frames by the atoms' distances from their mean position, which no rotation or translation changes."""
+        return cKDTree(_shape(self.pos))
+
     def paired_with(self, other: "LabelledSet") -> tuple[Tensor, Tensor]:
-        """Indices of the frames whose geometry both sets have.
+        """Indices of the frames whose geometry both sets have, within `SAME_GEOMETRY`.
 
         Args:
             other: a set of the same molecule.
 
         Returns:
             Two int64 tensors (pairs,): row k of the first, into this set and ascending, and row k of the second, into
-            the other, are the same geometry.
+            the other, are the same geometry. It may be moved, but not turned, so that the forces can be compared.
 
         Raises:
             DatasetError: the sets hold different molecules.
         """
         check_same_molecule(self, other)
-        place = {key: k for k, key in enumerate(_geometry_keys(other.pos))}
-        pairs = [(k, place[key]) for k, key in enumerate(_geometry_keys(self.pos)) if key in place]
-        mine, theirs = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
-        return mine, theirs
+        mine, theirs = _same_geometries(self, other)
+        centred = [part - part.mean(dim=1, keepdim=True) for part in (self.pos[mine], other.pos[theirs])]
+        unturned = (centred[0] - centred[1]).abs().amax(dim=(1, 2)) < SAME_GEOMETRY
+        mine, first = np.unique(mine[unturned].numpy(), return_index=True)  # one partner for each
+        return torch.from_numpy(mine), theirs[unturned][torch.from_numpy(first)]
 
     def to_extxyz(self, path: str | os.PathLike, weights: Tensor | np.ndarray | None = None) -> None:
         """Write the frames as extended xyz in ASE's units, eV and eV/Å, as MACE reads them: the way to other codes.
@@ -323,8 +334,10 @@ def split(
             raise DatasetError(f"inaccurate_budget is {inaccurate_budget} without inaccurate; pass the inaccurate set.")
         return Split(**parts, inaccurate=None)
     check_same_molecule(accurate, inaccurate)
-    held_out = torch.cat([parts["valid"].pos, parts["test"].pos])
-    free = np.flatnonzero(~_among(inaccurate.pos, held_out))
+    is_free = np.ones(len(inaccurate), dtype=bool)
+    for held_out in (parts["valid"], parts["test"]):  # a turned copy would give a frame away as well
+        is_free[_same_geometries(held_out, inaccurate)[1]] = False
+    free = np.flatnonzero(is_free)
     if len(free) < (inaccurate_budget or 1):
         raise DatasetError(
             f"inaccurate_budget is {inaccurate_budget}, but only {len(free)} of the {len(inaccurate)} "
@@ -334,22 +347,19 @@ def split(
     return Split(**parts, inaccurate=inaccurate[chosen])
 
 
-def _geometry_keys(pos: Tensor) -> list[bytes]:
-    """A key for each frame that equal geometries share: positions in whole 1e-4 Å."""
-    return [frame.tobytes() for frame in _grid(pos)]
+def _same_geometries(one: LabelledSet, other: LabelledSet) -> tuple[Tensor, Tensor]:
+    """Indices (pairs,) of frames of the one, ascending, and of the other, that are the same but for a rigid motion."""
+    found = other.by_shape.query_ball_point(_shape(one.pos), SAME_GEOMETRY, p=np.inf)
+    pairs = torch.tensor([(k, j) for k, near in enumerate(found) for j in near], dtype=torch.int64).reshape(-1, 2)
+    mine, theirs = pairs.unbind(1)
+    # A mirror image passes here too: as much as a turned copy, it tells the forces of the frame.
+    difference = torch.cdist(one.pos[mine], one.pos[mine]) - torch.cdist(other.pos[theirs], other.pos[theirs])
+    same = difference.abs().amax(dim=(1, 2)) < 2 * SAME_GEOMETRY
+    return mine[same], theirs[same]
 
 
-def _grid(pos: Tensor) -> np.ndarray:
-    return np.rint(pos.cpu().numpy() * 1e4).astype(np.int32)
-
-
-def _among(pos: Tensor, others: Tensor) -> np.ndarray:
-    """For each of the first frames, whether its geometry is among the others'."""
-    # MD17 has up to a million frames: those that do not even share a first coordinate are not looked at further.
-    suspects = np.flatnonzero(np.isin(_grid(pos[:, 0, 0]), _grid(others[:, 0, 0])))
-    found, known = np.zeros(len(pos), dtype=bool), set(_geometry_keys(others))
-    found[suspects] = [key in known for key in _geometry_keys(pos[suspects])]
-    return found
+def _shape(pos: Tensor) -> np.ndarray:
+    return (pos - pos.mean(dim=1, keepdim=True)).norm(dim=2).cpu().numpy()
 
 
 def _numpy_index(index: slice | Tensor | np.ndarray | Sequence[int]) -> slice | np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from asteroid import units
+from asteroid import files, units
 from asteroid.sources import DatasetError
 
 if TYPE_CHECKING:
@@ -42,12 +42,9 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
         }
         atoms.arrays[FORCES_KEY] = force.numpy() * units.KCAL_PER_MOL_IN_EV
         frames.append(atoms)
-    scratch = path.with_name(f"{path.name}.partial")
     try:
-        ase.io.write(scratch, frames, format="extxyz")
-        scratch.replace(path)
+        with files.replacing(path) as temporary:
+            ase.io.write(temporary, frames, format="extxyz")
     except OSError as error:
         cause = error.strerror or error
         raise DatasetError(f"Writing {path} failed ({cause}); free space or choose another folder.") from None
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """A trained force field: model, energy shift and provenance, in one file."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from asteroid import models, training
+from asteroid import files, models, training
 from asteroid.evaluator import Evaluator
 
 if TYPE_CHECKING:
@@ -117,13 +116,10 @@ class ForceField:
             tensors["bias"] = self.bias
         about = {"model": name, "config": config, "shift": self.shift, "level": self.level}
         metadata = {"format": FORMAT, "about": json.dumps(about), "provenance": json.dumps(dict(self.provenance))}
-        temporary = path.with_name(path.name + ".tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(safetensors.torch.save(tensors, metadata))
-            os.replace(temporary, path)
+            with files.replacing(path) as temporary:
+                temporary.write_bytes(safetensors.torch.save(tensors, metadata))
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OSError(error.errno, f"could not save the force field: {error.strerror}", str(path)) from None
 
     @classmethod

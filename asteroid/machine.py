@@ -14,6 +14,17 @@ _KEEPING = {_TRIM_THRESHOLD: -1, _TOP_PAD: 64 * 2**20, _MMAP_MAX: 0}
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for what is timed, or is to be the same to the last digit whatever the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def long_work() -> Iterator[None]:
     """Settings under which the same operations on the same shapes, repeated many thousand times, run fastest.
 

@@ -3,6 +3,7 @@
 Objectives are equal by value, so that models of one configuration share a traced step.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -33,12 +34,12 @@ class Objective(Protocol):
 
     signed: bool
 
-    def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
+    def columns(self, train: Labelled, shift: Callable[[], float], weight: Tensor | None) -> list[Tensor]:
         """Tensors (frames, ...) of which a batch takes rows, pos first.
 
         Args:
             train: the frames.
-            shift: what the model's energies lack, kcal/mol.
+            shift: gives what the model's energies lack, kcal/mol.
             weight: (frames,) of the frames, or None for ones.
         """
         ...
@@ -63,10 +64,10 @@ class Supervised:
     rho: float = losses.RHO
     signed: ClassVar[bool] = False
 
-    def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
+    def columns(self, train: Labelled, shift: Callable[[], float], weight: Tensor | None) -> list[Tensor]:
         # Ones rather than nothing, so that stages with and without weights share a traced step.
         weight = torch.ones_like(train.energy) if weight is None else weight
-        return [train.pos, train.energy - shift, train.force, weight]
+        return [train.pos, train.energy - shift(), train.force, weight]
 
     def draws(self, pos: Tensor, generator: torch.Generator) -> list[Tensor]:
         return []
@@ -99,7 +100,7 @@ class ScoreMatching:
     slices: int = 1
     signed: ClassVar[bool] = True
 
-    def columns(self, train: Labelled, shift: float, weight: Tensor | None) -> list[Tensor]:
+    def columns(self, train: Labelled, shift: Callable[[], float], weight: Tensor | None) -> list[Tensor]:
         rigid, rotation_trace = losses.rigid_directions(train.pos)
         return [train.pos, rigid, rotation_trace]
 

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asteroid.plots import COLORS, FORCE_ERROR, _plain_log_axis, _styled
+from asteroid.plots import _MARKERS, FORCE_ERROR, _colors, _grid, _legend_below, _plain_log_axis, _styled
 
 
 def front(costs: Sequence[float], errors: Sequence[float]) -> np.ndarray:
@@ -26,36 +25,35 @@ def front(costs: Sequence[float], errors: Sequence[float]) -> np.ndarray:
 
 
 @_styled
-def total_cost(table: pd.DataFrame, baseline: str = "standard") -> Figure:
-    """Force error against the cost of labels, training and simulation, a row of panels per molecule.
+def total_cost(table: pd.DataFrame) -> Figure:
+    """Force error against the cost of labels, training and simulation, a panel for each molecule and length.
 
     Args:
         table: rows with columns `molecule`, `series`, `steps` (of the simulation), `hours` (in all) and `force_mae`
             (kcal/mol/Å), one for each way: those of a series are joined, those that nothing beats ringed and joined by
             a grey line.
-        baseline: the series drawn in black.
     """
     molecules, steps = list(dict.fromkeys(table["molecule"])), sorted(table["steps"].unique())
-    names = list(dict.fromkeys(table["series"]))
-    styles = {
-        name: {"color": "black" if name == baseline else color, "marker": marker}
-        for name, color, marker in zip(names, COLORS, "osD^vPX*<>")
-    }
-    shape, size = (len(molecules), len(steps)), (2.5 * len(steps) + 0.5, 3.0 * len(molecules) + 0.6)
-    figure, panels = plt.subplots(*shape, figsize=size, squeeze=False, sharey="row", sharex="col")
-    for line, molecule in zip(panels, molecules):
-        for axes, number in zip(line, steps):
-            rows = table[(table["molecule"] == molecule) & (table["steps"] == number)]
-            best = rows.iloc[front(rows["hours"], rows["force_mae"])]
-            axes.step(best["hours"], best["force_mae"], where="post", color="0.6", lw=1.2, zorder=1)
-            axes.plot(best["hours"], best["force_mae"], "o", ms=10, mfc="none", mec="0.6", mew=1.2, zorder=1)
-            for name, part in rows.groupby("series", sort=False):
-                axes.plot(part["hours"], part["force_mae"], lw=1.3, ms=4.5, label=name, **styles[name])
-            exponent = int(np.log10(number))
-            axes.set(xscale="log", yscale="log", title=f"{molecule.replace('_', ' ')}, $10^{exponent}$ steps")
-            _plain_log_axis(axes.yaxis)
-    figure.supxlabel("labels, training and simulation [core hours]", fontsize=10.5)
-    figure.supylabel(FORCE_ERROR, fontsize=10.5)
-    handles = {name: handle for axes in panels.flat for handle, name in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=4)
+    colors = _colors(table["series"])
+    markers = dict(zip(colors, _MARKERS))
+    shown = [(molecule, number) for molecule in molecules for number in steps]
+    figure, panels = _grid(len(shown), 2.7)
+    for axes, (molecule, number) in zip(panels, shown):
+        rows = table[(table["molecule"] == molecule) & (table["steps"] == number)]
+        best = rows.iloc[front(rows["hours"], rows["force_mae"])]
+        axes.step(best["hours"], best["force_mae"], where="post", color="0.6", lw=1.2, zorder=1)
+        axes.plot(best["hours"], best["force_mae"], "o", ms=11, mfc="none", mec="0.6", mew=1.2, zorder=1)
+        for name, part in rows.groupby("series", sort=False):
+            style = {"color": colors[name], "marker": markers[name], "label": name}
+            axes.plot(part["hours"], part["force_mae"], lw=1.3, ms=5.5, **style)
+        exponent = int(np.log10(number))
+        errors = table.loc[table["molecule"] == molecule, "force_mae"]
+        reach = (errors.min() / 1.2, errors.max() * 1.2)  # the same for all lengths
+        axes.set(xscale="log", yscale="log", ylim=reach, title=f"{molecule.replace('_', ' ')}, $10^{exponent}$ steps")
+        _plain_log_axis(axes.xaxis)
+        _plain_log_axis(axes.yaxis)
+    figure.supxlabel("labels, training and simulation [core hours]", fontsize="medium")
+    figure.supylabel(FORCE_ERROR, fontsize="medium")
+    handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels())}
+    _legend_below(figure, list(handles.values()), list(handles))
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asteroid.plots import COLORS, _plain_log_axis, _styled
+from asteroid.plots import WIDTH, _colors, _grid, _legend_below, _name_axes, _plain_log_axis, _styled
 
 
 @_styled
@@ -18,20 +18,23 @@ def largest_distances(courses: Mapping[str, Sequence[Mapping[str, Sequence[float
         courses: label to replicas, each with `time` (fs) and `largest_distance` (Å).
         limit: above it a molecule has come apart, Å.
     """
-    figure, axes = plt.subplots(figsize=(6.2, 3.8))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
+    colors = _colors(courses)
     lowest = min(min(run["largest_distance"]) for runs in courses.values() for run in runs)
-    for color, (label, runs) in zip(COLORS, courses.items()):
+    for label, runs in courses.items():
         for place, run in enumerate(runs):
             time = np.array(run["time"]) / 1000
             distance = np.array(run["largest_distance"])
-            axes.plot(time, distance, color=color, lw=0.9, alpha=0.7, label=label if place == 0 else None)
+            axes.plot(time, distance, color=colors[label], lw=0.9, alpha=0.7, label=label if place == 0 else None)
             if distance[-1] > limit:
-                axes.plot(time[-1], min(distance[-1], 4 * limit), "x", color=color, ms=6, mew=1.8, clip_on=False)
+                axes.plot(
+                    time[-1], min(distance[-1], 4 * limit), "x", color=colors[label], ms=6, mew=1.8, clip_on=False
+                )
     axes.axhline(limit, color="0.4", ls="--", lw=1)
     axes.set(yscale="log", xlabel="time [ps]", ylabel="largest pair distance [Å]", ylim=(0.9 * lowest, 4 * limit))
     axes.set_xlim(left=-0.01 * axes.get_xlim()[1])
     _plain_log_axis(axes.yaxis)
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
     for line in legend.get_lines():
         line.set(lw=2.5, alpha=1)
     return figure
@@ -45,8 +48,9 @@ def step_sizes(table: pd.DataFrame) -> Figure:
         table: rows with columns `series`, `measure`, `timestep` (fs), `fraction`, `low`, `high` (95 % interval).
     """
     measures = list(dict.fromkeys(table["measure"]))
-    figure, panels = plt.subplots(1, len(measures), figsize=(3.9 * len(measures), 3.6), squeeze=False, sharey=True)
-    for axes, measure in zip(panels[0], measures):
+    figure, panels = _grid(len(measures), 3.4, sharey=True)
+    colors = _colors(table["series"])
+    for axes, measure in zip(panels, measures):
         rows = table[table["measure"] == measure]
         for place, (name, part) in enumerate(rows.groupby("series", sort=False)):
             error = (part["fraction"] - part["low"]).clip(lower=0), (part["high"] - part["fraction"]).clip(lower=0)
@@ -55,17 +59,16 @@ def step_sizes(table: pd.DataFrame) -> Figure:
                 part["fraction"],
                 yerr=error,
                 label=name,
-                color=["black", *COLORS][place],
+                color=colors[name],
                 marker="os^D"[place],
                 capsize=2.5,
                 ms=5,
                 lw=1.6,
                 elinewidth=1.1,
             )
-        axes.set(xlabel="time step [fs]", title=measure, ylim=(-0.03, 1.03))
-    panels[0][0].set_ylabel("fraction that stays together")
-    handles, names = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(names))
+        axes.set(title=measure, ylim=(-0.03, 1.03))
+    _name_axes(panels, "time step [fs]", "fraction that stays together")
+    _legend_below(figure, *panels[0].get_legend_handles_labels())
     return figure
 
 
@@ -76,8 +79,8 @@ def survival(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     Args:
         curves: label to what `stability.survival` returns, times in fs.
     """
-    figure, axes = plt.subplots(figsize=(6.2, 3.2))
-    for color, (label, (time, fraction, low, high)) in zip(["black", *COLORS], curves.items()):
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.2))
+    for color, (label, (time, fraction, low, high)) in zip(_colors(curves).values(), curves.items()):
         axes.step(time / 1000, fraction, where="post", color=color, label=label, lw=1.8)
         axes.fill_between(time / 1000, low, high, step="post", color=color, alpha=0.15, lw=0)
     axes.set(xlabel="time [ps]", ylabel="fraction whole", ylim=(-0.03, 1.03))
@@ -86,19 +89,25 @@ def survival(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 
 @_styled
-def densities(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: str) -> Figure:
-    """Densities of distances or of vibrations against each other, the first one filled as the reference.
+def densities(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: str, start: float = 0.0
+) -> Figure:
+    """Densities of distances or of vibrations, a panel for each, over the first one in grey, the reference.
 
     Args:
-        curves: label to places and densities (points,).
+        curves: label to places and densities (points,), two or more.
+        start: where the horizontal axis begins.
     """
-    figure, axes = plt.subplots(figsize=(6.8, 3.4))
-    for place, (label, (x, density)) in enumerate(curves.items()):
-        if place == 0:
-            axes.fill_between(x, density, color="0.8", lw=0, label=label)
-        else:
-            axes.plot(x, density, color=COLORS[place - 1], lw=1.2, label=label)
-    seen = np.concatenate([x[density > 1e-2 * density.max()] for x, density in curves.values()])
-    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, None), xlim=(seen.min(), seen.max()))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    (reference, grey), *others = curves.items()
+    colors = _colors(name for name, _ in others)
+    figure, panels = plt.subplots(
+        len(others), 1, figsize=(WIDTH, 0.6 + 1.5 * len(others)), squeeze=False, sharex=True, sharey=True
+    )
+    for axes, (label, (x, density)) in zip(panels.flat, others):
+        axes.fill_between(*grey, color="0.8", lw=0, label=reference)
+        axes.plot(x, density, color=colors[label], lw=1.5, label=label)
+        axes.set_title(label, fontsize="medium", loc="right", y=0.9)
+    seen = max(x[density > 1e-2 * density.max()].max() for x, density in curves.values())
+    axes.set(xlabel=xlabel, ylim=(0, None), xlim=(start, seen))
+    panels[len(others) // 2, 0].set_ylabel(ylabel)
     return figure

@@ -35,7 +35,7 @@ def with_values(figure: Figure, alt: str):
                 for (x, y), ends in zip(line.get_xydata(), bars.get_segments()):
                     spread = (ends[1, 1] - ends[0, 1]) / 2
                     texts.append(f"{name}{axes.get_xlabel()}: {x:,g}\n{ylabel}: {y:.3g} ± {spread:.2g}")
-                    mark = Line2D([x], [y], **MARK, gid=f"value-{len(marks)}")
+                    mark = Line2D([x], [y], **MARK, gid=f"value-{len(marks)}", transform=line.get_transform())
                     marks.append(axes.add_artist(mark))
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", bbox_inches="tight", metadata={"Date": None})

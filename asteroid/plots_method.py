@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from asteroid.plots import COLORS, _label_ticks, _styled
+from asteroid.plots import _MARKERS, WIDTH, _colors, _label_ticks, _legend_below, _styled
 
 
 @_styled
@@ -20,11 +20,12 @@ def weights_by_gamma(bias: np.ndarray, weights: Mapping[float, np.ndarray], leve
         weights: by γ (in units of the median bias), (frames,), mean 1.
         level: name of the inaccurate level.
     """
-    figure, axes = plt.subplots(figsize=(6.2, 3.6))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     sns.histplot(x=bias, ax=axes, bins=40, color="0.6", alpha=0.5, edgecolor="none")
     axes.set(xlabel=f"bias of a {level.upper()} frame [kcal/mol/Å]", ylabel="frames")
     other, order = axes.twinx(), np.argsort(bias)
-    for color, style, (gamma, weight) in zip(COLORS, ("-", "--", "-.", ":"), weights.items()):
+    colors = _colors(map(str, weights)).values()
+    for color, style, (gamma, weight) in zip(colors, ("-", "--", "-.", ":"), weights.items()):
         other.plot(bias[order], weight[order], color=color, ls=style, lw=2, label=f"γ = {gamma:g} × median")
     other.axhline(1, color="0.4", lw=0.8)
     other.set(ylabel="weight in the loss (mean 1)", ylim=(0, None))
@@ -42,13 +43,14 @@ def toy_errors(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
         x: column of the horizontal axis, positive.
         xlabel: its name, with unit.
     """
-    figure, axes = plt.subplots(figsize=(6.2, 4.4))
-    for place, (method, rows) in enumerate(table.groupby("method", sort=False)):
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
+    colors = _colors(table["method"])
+    for marker, (method, rows) in zip(_MARKERS, table.groupby("method", sort=False)):
         groups = rows.groupby(x)["error"]
-        style = {"color": ["black", *COLORS][place], "marker": "os^Dv"[place], "label": method}
+        style = {"color": colors[method], "marker": marker, "label": method}
         mean, spread = groups.mean(), groups.std(ddof=1)
         axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, ms=5, lw=1.6, elinewidth=1.1, **style)
     axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="test MAE [standard deviation of a target]")
     _label_ticks(axes, sorted(table[x].unique()))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    _legend_below(figure, *axes.get_legend_handles_labels())
     return figure

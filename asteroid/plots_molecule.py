@@ -1,16 +1,16 @@
 """Figure of a molecule and the forces on its atoms, seen along one line, in the style of `plots`."""
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from asteroid import stability
 from asteroid.plots import COLORS, _styled
 
-FORCE_COLORS = [COLORS[0], COLORS[1], COLORS[2], COLORS[4]]
+FORCE_COLORS = ["black", COLORS[1], COLORS[2], COLORS[4]]  # the first is accurate
 LONGEST = 2.0  # of an arrow, Å
 TILT = np.radians(20)
 
@@ -27,14 +27,6 @@ def arrow_scale(forces: Mapping[str, np.ndarray]) -> float:
     power = 10.0 ** np.floor(np.log10(longest / LONGEST))
     digit = next(digit for digit in (1, 1.5, 2, 3, 4, 5, 7, 10) if digit * power * LONGEST >= longest)
     return float(f"{digit * power:.6g}")
-
-
-def bonds(z: np.ndarray, pos: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of atoms nearer than 1.3 times the sum of their covalent radii."""
-    from ase.data import covalent_radii
-
-    pairs = combinations(range(len(z)), 2)
-    return [(i, j) for i, j in pairs if np.linalg.norm(pos[i] - pos[j]) < 1.3 * (covalent_radii[z[[i, j]]].sum())]
 
 
 def plane(pos: np.ndarray) -> np.ndarray:
@@ -76,7 +68,7 @@ def molecule(z: Any, pos: Any, forces: Mapping[str, Any] | None = None) -> Figur
     center, directions = pos.mean(axis=0), plane(pos)
     flat, depth = (pos - center) @ directions[:2].T, (pos - center) @ directions[2]
     figure, axes = plt.subplots(figsize=(6.2, 3.8))
-    for i, j in bonds(z, pos):
+    for i, j in stability.bonds(z, pos):
         axes.plot(*flat[[i, j]].T, color="0.55", lw=5, solid_capstyle="round", zorder=1)
     for order, atom in enumerate(np.argsort(depth)):
         color = jmol_colors[z[atom]]

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asteroid import files
 
 try:
     import fcntl
@@ -15,6 +18,13 @@ except ImportError:  # Windows has none
 
 if TYPE_CHECKING:
     from asteroid.runs import RunSpec
+
+
+class Recorded(Protocol):
+    """What a record is kept of: a run, a simulation or a toy example."""
+
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,9 @@ class Record:
         errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol; for Δ-ML also pair_distance, the mean distance of
             its frames from those of their cheap labels, Å.
         valid_force_mae: kcal/mol/Å.
-        gamma: γ chosen, in units of the median bias; None without weights.
-        bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None without weights.
+        gamma: γ chosen, in units of the median bias; None without weights, and where several molecules were learned
+            together, whose pre-training has a record of its own.
+        bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None as for gamma.
         histories: by stage, the columns of `training.History`.
         label_seconds: cost of the training labels, {"accurate": s, "inaccurate": s}, their number times the median of
             those that were timed; those of other molecules too where the method uses them. None where unmeasured.
@@ -81,27 +92,29 @@ class Store:
         """Where the force field of a run lies, on the machine that made it."""
         return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
 
-    def work(self, spec: "RunSpec") -> Path:
-        """Folder of the checkpoints of a run under way."""
+    def work(self, spec: Recorded) -> Path:
+        """Folder of the checkpoints of what is under way."""
         return self.folder / "work" / spec.key
 
     @contextmanager
-    def alone(self, spec: "RunSpec") -> Iterator[Path]:
+    def alone(self, spec: Recorded) -> Iterator[Path]:
         """Hold the folder of a run's checkpoints, which no other process of this machine does meanwhile.
 
-        A kill lets it go too. Remove the folder inside, once the run is recorded. Where nothing can be locked (Windows,
-        some shared disks), a run may be made twice, with one result.
+        A kill lets it go too. At the end the folder is removed, unless there was an error. Where nothing can be locked
+        (Windows, some shared disks), a run may be made twice, with one result.
         """
         folder = self.work(spec)
         if fcntl is None:
             folder.mkdir(parents=True, exist_ok=True)
             yield folder
+            shutil.rmtree(folder, ignore_errors=True)
             return
         held = _lock(folder)
         while held is None:  # whoever held it has removed it
             held = _lock(folder)
         try:
             yield folder
+            shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(held)
 
@@ -130,13 +143,10 @@ def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1)
     Raises:
         OSError: if it cannot be written.
     """
-    temporary = path.with_suffix(".tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with files.replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(error.errno, f"could not write the record: {error.strerror}", str(path)) from None
 
 

@@ -3,7 +3,7 @@
 The labels of a molecule are uncovered as they are bought, so that choices can be compared at equal measured cost.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -63,7 +63,8 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
     made = {record.spec: record for record in sweeps.sweep([*specs, *alone], store)}
     bought = tuple(max(size) for size in zip(*settings["asteroid"]))
     ways = {ONE_PLAN: ("random", 1)} | {CHOICES[by]: (by, settings["number"]) for by in _choices(specs[-1])}
-    small = {seed: [made[spec] for spec in specs if spec.seed == seed and spec in made] for seed in profile.seeds}
+    _check_made([*specs, *alone], made, store)
+    small = {seed: [made[spec] for spec in specs if spec.seed == seed] for seed in profile.seeds}
     purses = {
         (way, seed): _Purse(way, by, number, list(records), [bought])
         for way, (by, number) in ways.items()
@@ -72,7 +73,6 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
     purses |= {
         (ACCURATE_ONLY, spec.seed): _Purse(ACCURATE_ONLY, "random", 0, [made[spec]], [(spec.budget, 0)])
         for spec in alone
-        if spec in made
     }
     seconds = plans.seconds_per_label(profile, molecule)
     hours = settings["budget"] * seconds[0] / 3600
@@ -83,13 +83,18 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
             if len(purse.sizes) <= purse.rounds
         ]
         made = {record.spec: record for record in sweeps.sweep([spec for _, spec in wanted], store)}
+        _check_made([spec for _, spec in wanted], made, store)
         for purse, spec in wanted:
-            if spec not in made:
-                raise RuntimeError(f"{spec.file_name} failed, and no round follows; see {store.folder / 'failures'}")
             purse.records.append(made[spec])
     rows = [row for (_, seed), purse in purses.items() for row in _rows(purse, seed, seconds, settings["number"])]
     found = {record.key: record for purse in purses.values() for record in purse.records}
     return pd.DataFrame(rows), list(found.values())
+
+
+def _check_made(specs: list[RunSpec], made: Mapping[RunSpec, Record], store: Store) -> None:
+    for spec in specs:
+        if spec not in made:
+            raise RuntimeError(f"{spec.file_name} failed, and no round follows; see {store.folder / 'failures'}")
 
 
 def outcome(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -6,7 +6,6 @@ import numbers
 import os
 import platform
 import re
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -138,7 +137,7 @@ class RunSpec:
     @property
     def key(self) -> str:
         """Hash of the settings that matter, the data and `RECIPE_VERSION`: the name of this run for ever."""
-        content = {**self.settings, "data": _fingerprint(self), "version": RECIPE_VERSION}
+        content = {**self.settings, "data": _fingerprint(self, self._written), "version": RECIPE_VERSION}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -166,6 +165,10 @@ class RunSpec:
         model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
         name = f"{_stem(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
+
+    @property
+    def _written(self) -> tuple[int | None, ...]:
+        return tuple(_written(self.molecule, level) for level in (self.accurate, self.inaccurate))
 
     @property
     def builds_on(self) -> "tuple[RunSpec, ...]":
@@ -202,7 +205,7 @@ def split_of(spec: RunSpec) -> datasets.Split:
     training are all candidates.
     """
     if spec.method == "delta":
-        pairs = _pairs(spec.molecule, spec.accurate, spec.inaccurate)
+        pairs = _pairs_of(spec)
         split = datasets.split(pairs.labels, None, spec.budget, spec.seed, valid=spec.valid, test=spec.test)
         _, theirs = split.train.paired_with(pairs.cheap)
         return replace(split, inaccurate=pairs.cheap[theirs])
@@ -291,7 +294,7 @@ def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndar
 
 def _make(spec: RunSpec, store: Store, progress: bool) -> None:
     """Train the force field of a run, and record it if that is missing; not what another process did meanwhile."""
-    with store.alone(spec) as folder:
+    with store.alone(spec):
         path, recorded = store.force_field_path(spec), store.get(spec) is not None
         if not (recorded and path.exists()):
             split = _chosen_split(spec, store, progress)
@@ -299,7 +302,6 @@ def _make(spec: RunSpec, store: Store, progress: bool) -> None:
             trained.save(path)
             if not recorded:
                 store.put(_record(spec, split, trained))
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _chosen_split(spec: RunSpec, store: Store, progress: bool) -> datasets.Split:
@@ -379,7 +381,7 @@ def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> 
     Δ-ML's pairs, Å.
     """
     if spec.method == "delta":
-        return {"pair_distance": float(_pairs(spec.molecule, spec.accurate, spec.inaccurate).distance.mean())}
+        return {"pair_distance": float(_pairs_of(spec).distance.mean())}
     if spec.method != "score-matching-not-tuned" or spec.molecule not in datasets.molecules():
         return {}
     _, force = trained.energy_and_force(split.test.pos)
@@ -433,18 +435,32 @@ def _stem(molecule: str) -> str:
     return Path(molecule).stem.removesuffix("_{level}")
 
 
-@cache
 def _labels(molecule: str, level: str) -> datasets.LabelledSet:
-    return datasets.load(molecule.replace("{level}", level), level=level)
+    return _read(molecule.replace("{level}", level), level, _written(molecule, level))
 
 
 @cache
-def _pairs(molecule: str, accurate: str, inaccurate: str) -> delta.Pairs:
-    return delta.pair(_labels(molecule, accurate), _labels(molecule, inaccurate))
+def _read(molecule: str, level: str, written: int | None) -> datasets.LabelledSet:
+    return datasets.load(molecule, level=level)
+
+
+def _written(molecule: str, level: str) -> int | None:
+    """When the file of a molecule was written, which a notebook may do anew; None of an embedded one."""
+    path = Path(molecule.replace("{level}", level))
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def _pairs_of(spec: RunSpec) -> delta.Pairs:
+    return _pairs(_labels(spec.molecule, spec.accurate), _labels(spec.molecule, spec.inaccurate))
 
 
 @cache
-def _fingerprint(spec: RunSpec) -> str:
+def _pairs(accurate: datasets.LabelledSet, cheap: datasets.LabelledSet) -> delta.Pairs:
+    return delta.pair(accurate, cheap)
+
+
+@cache
+def _fingerprint(spec: RunSpec, written: tuple[int | None, ...]) -> str:
     split = split_of(spec)
     parts = [split.train, split.valid, split.test] + ([split.inaccurate] if split.inaccurate is not None else [])
     if spec.method == "standard" and spec.selection and spec.selection.by == "bias":  # of which the cheap labels tell

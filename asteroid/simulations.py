@@ -135,8 +135,13 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
         ImportError: if the potential is a level whose program is not installed.
         ValueError: if the record is damaged, or the molecule has fewer frames than replicas.
     """
-    if (record := recorded(spec, store)) is not None:
-        return record
+    if (record := recorded(spec, store)) is None:
+        with store.alone(spec):  # two pages may ask for it at once
+            record = recorded(spec, store) or _simulate(spec, store)
+    return record
+
+
+def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
     labels = _labels(spec)
     if len(labels) < spec.replicas:
         raise ValueError(f"{spec.replicas} replicas need as many frames to start from; there are {len(labels)}")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from asteroid import units
+from asteroid import files, units
 
 MD17_LEVELS = {
     "dft": "{}",
@@ -255,20 +255,15 @@ def write_npz(
         arrays["seconds"] = _narrowest(fields["seconds"])
         record["seconds_median"] = float(f"{np.nanmedian(fields['seconds']):.3g}")
         record["timed"] = int(np.isfinite(fields["seconds"]).sum())
-    scratch = {ending: path.with_name(f"{path.stem}.{ending}.partial") for ending in ("npz", "json")}
     try:
-        with open(scratch["npz"], "wb") as file:
-            np.savez_compressed(file, **arrays, **text, **extra)
-        record["sha256"] = _sha256(scratch["npz"])
-        scratch["json"].write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        for ending, written in scratch.items():
-            written.replace(path.with_suffix(f".{ending}"))
+        with files.replacing(path.with_suffix(".json")) as beside, files.replacing(path) as temporary:
+            with open(temporary, "wb") as file:
+                np.savez_compressed(file, **arrays, **text, **extra)
+            record["sha256"] = _sha256(temporary)
+            beside.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         cause = error.strerror or error
         raise DatasetError(f"Writing {path} failed ({cause}); free space or choose another folder.") from None
-    finally:
-        for leftover in scratch.values():
-            leftover.unlink(missing_ok=True)
 
 
 def archive(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:

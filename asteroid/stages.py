@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asteroid import identity, losses, models, training, units
+from asteroid import identity, losses, machine, models, training, units
 from asteroid.bias import bias_report as bias_report  # the paper's section 3.1, asked before stage 1
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
@@ -452,11 +452,12 @@ def initial_model(recipe: Recipe, train: LabelledSet, seed: int) -> torch.nn.Mod
     Raises:
         ValueError: if it does not know one of their elements.
     """
-    with torch.random.fork_rng(devices=[]):
+    # By these weights an interrupted training is known again, which may go on with another number of threads.
+    with torch.random.fork_rng(devices=[]), machine.one_thread():
         torch.manual_seed(seed)
         model = models.build(recipe.model, **dict(recipe.model_config))
-    models.check_elements(model, train.z)
-    models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
+        models.check_elements(model, train.z)
+        models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
     return model
 
 

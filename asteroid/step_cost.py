@@ -6,9 +6,8 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import torch
 
-from asteroid import datasets, models, runs, stages
+from asteroid import datasets, machine, models, runs, stages
 from asteroid.baselines import ani, delta, sgdml
 from asteroid.datasets import LabelledSet
 from asteroid.force_field import ForceField
@@ -45,16 +44,13 @@ def seconds_per_step(spec: RunSpec) -> float | None:
 @cache
 def _measured(spec: RunSpec) -> float | None:
     labels = datasets.load(spec.molecule, level=spec.accurate)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        force_field = _force_field(spec, labels)
-        seconds = _shortest(force_field.evaluator(labels.z.numpy(), _TO_COME), labels.pos.numpy(), CALLS)
-        return _with_cheap_level(force_field, seconds, spec, labels) if spec.method == "delta" else seconds
+        with machine.one_thread():
+            force_field = _force_field(spec, labels)
+            seconds = _shortest(force_field.evaluator(labels.z.numpy(), _TO_COME), labels.pos.numpy(), CALLS)
+            return _with_cheap_level(force_field, seconds, spec, labels) if spec.method == "delta" else seconds
     except ImportError:
         return None
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _force_field(spec: RunSpec, labels: LabelledSet) -> ForceField | sgdml.SGDMLForceField:

@@ -172,9 +172,21 @@ class Trained(NamedTuple):
 
 def run(spec: Toy, store: Store) -> ToyRecord:
     """Make the toy example, or read its record if the store has it; ValueError if the record is damaged."""
+    if (record := recorded(spec, store)) is None:
+        with store.alone(spec):  # two pages may ask for it at once
+            record = recorded(spec, store) or _run(spec, store)
+    return record
+
+
+def recorded(spec: Toy, store: Store) -> ToyRecord | None:
+    """The record of a toy example, or None if it was not made yet; ValueError if it is damaged."""
     path = store.folder / spec.file_name
-    if path.exists():
-        return ToyRecord(**{**records.read_record(path, ToyRecord, spec.key), "spec": spec})
+    if not path.exists():
+        return None
+    return ToyRecord(**{**records.read_record(path, ToyRecord, spec.key), "spec": spec})
+
+
+def _run(spec: Toy, store: Store) -> ToyRecord:
     started = time.perf_counter()
     found = compare(spec)
     record = ToyRecord(
@@ -186,7 +198,7 @@ def run(spec: Toy, store: Store) -> ToyRecord:
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={"python": platform.python_version(), "torch": torch.__version__, "platform": platform.machine()},
     )
-    records.write_record(path, asdict(record))
+    records.write_record(store.folder / spec.file_name, asdict(record))
     return record
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from asteroid import forces, identity, losses, machine
+from asteroid import files, forces, identity, losses, machine
 from asteroid.objectives import Labelled, Objective, Supervised
 
 # Tracing takes seconds and then saves a third of every step; compiling takes minutes and saves a half.
@@ -25,6 +26,7 @@ TRACE_FROM_STEPS = 500
 COMPILE_FROM_STEPS = 30_000
 
 CHECKPOINT_SECONDS = 60  # what a kill may cost
+BATCH = 32  # frames that a model is asked about at a time
 
 _WHOLE = (numbers.Integral, lambda value: value > 0, "a whole number above 0")
 _POSITIVE = (numbers.Real, lambda value: value > 0, "a number above 0")
@@ -43,8 +45,8 @@ _RANGES = {
 class TrainConfig:
     """Settings of one stage of training; the defaults are the paper's (appendix A.2) and its release's.
 
-    The learning rate at a step is `learning_rate` · min(1, step / `warmup`) · `decay_rate`^(step / `decay_steps`),
-    halved each time the validation error has not improved for `plateau` steps.
+    The learning rate at a step, counted from 0, is `learning_rate` · min(1, (step + 1) / `warmup`) ·
+    `decay_rate`^(step / `decay_steps`), halved each time the validation error has not improved for `plateau` steps.
 
     Raises:
         ValueError: lists every setting that is out of its range.
@@ -75,6 +77,9 @@ class TrainConfig:
             wrong.append(f"patience is {self.patience}, expected at least eval_every ({self.eval_every})")
         if wrong:
             raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
+        for name in _RANGES:  # NumPy's numbers have no place in a file
+            if isinstance(value := getattr(self, name), np.generic):
+                object.__setattr__(self, name, value.item())
 
     def times(self, number: int) -> "TrainConfig":
         """The same course in so many times as many steps."""
@@ -211,11 +216,13 @@ def energy_shift(model: nn.Module, data: Labelled) -> float:
     thousands of steps to learn what one mean gives.
     """
     like = next(model.parameters())
-    energy, _ = predict(model, data.z.to(like.device), data.pos.to(like.device, like.dtype))
+    z, pos = data.z.to(like.device), data.pos.to(like.device, like.dtype)
+    with torch.no_grad():
+        energy = torch.cat([model(z, part) for part in pos.split(BATCH)])
     return float((data.energy - energy.double().cpu()).mean())
 
 
-def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = 32) -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = BATCH) -> tuple[Tensor, Tensor]:
     """Energies (frames,) and forces (frames, atoms, 3) of a model, without gradients, in batches.
 
     Args:
@@ -252,7 +259,7 @@ class Molecule:
         like = next(model.parameters())
         to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
         self.z = train.z.to(like.device)
-        self.columns = [to(column) for column in objective.columns(train, energy_shift(model, train), weight)]
+        self.columns = [to(column) for column in objective.columns(train, partial(energy_shift, model, train), weight)]
         self.valid_pos, self.valid_force = to(valid.pos), to(valid.force)
         self.frames, self.batch_size = len(train), min(batch_size, len(train))
         self.objective, self.seed = objective, seed
@@ -348,13 +355,10 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "history": asdict(self.history),
         }
-        temporary = path.with_name(path.name + ".tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.save(content, temporary)
-            os.replace(temporary, path)
+            with files.replacing(path) as temporary:
+                torch.save(content, temporary)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
             raise OSError(f"could not write the checkpoint {path}; is the disk full? ({error})") from None
 
     def load(self, path: Path, signature: str, frame_weight: Tensor | None) -> None:

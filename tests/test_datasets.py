@@ -578,6 +578,41 @@ def test_parts_share_no_frame(accurate: LabelledSet, cheap: LabelledSet) -> None
     assert train <= inaccurate
 
 
+def turned(pos: torch.Tensor) -> torch.Tensor:
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=pos.dtype, generator=torch.Generator().manual_seed(0)))
+    return pos @ rotation + 5
+
+
+STORED = {
+    "five decimals": lambda pos: (pos * 1e5).round() / 1e5,
+    "single precision": lambda pos: pos.float().double(),
+    "centred": lambda pos: pos - pos.mean(dim=1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("how", [*STORED, "turned"])
+def test_held_out_frames_are_known_however_a_file_stores_them(how: str, accurate: LabelledSet) -> None:
+    """What a cheap label of the same geometry tells about a test frame must not be learned."""
+    pbe = load("methanol", "pbe")
+    stored = replace(pbe, pos=(STORED | {"turned": turned})[how](pbe.pos))
+    parts, expected = (split(accurate, cheap, 50, seed=0) for cheap in (stored, pbe))
+    assert torch.equal(parts.inaccurate.energy, expected.inaccurate.energy)
+
+
+@pytest.mark.parametrize("how", STORED)
+def test_pairs_are_found_however_a_file_stores_them(how: str, accurate: LabelledSet) -> None:
+    pbe = load("methanol", "pbe")
+    mine, theirs = accurate.paired_with(replace(pbe, pos=STORED[how](pbe.pos)))
+    assert mine.tolist() == list(range(len(accurate))) and torch.equal(pbe.pos[theirs], accurate.pos)
+
+
+def test_turned_frames_are_no_pairs_since_their_forces_are_turned_too(accurate: LabelledSet) -> None:
+    mine, theirs = accurate.paired_with(replace(accurate, pos=turned(accurate.pos)))
+    assert len(mine) == len(theirs) == 0
+    moved = replace(accurate[:9], pos=accurate.pos[:9] + 0.01 * torch.arange(18).view(1, 6, 3))  # another geometry
+    assert len(accurate.paired_with(moved)[0]) == 0
+
+
 def test_split_is_reproducible_by_seed(accurate: LabelledSet, cheap: LabelledSet) -> None:
     first, again, other = (split(accurate, cheap, 50, seed=seed) for seed in (7, 7, 8))
     for part in ("train", "valid", "test", "inaccurate"):

@@ -99,6 +99,24 @@ def wrong(graph, *example):
     return compiled
 
 
+def not_a_number(graph, *example):
+    """Code whose last gradient is NaN."""
+
+    def compiled(parameters, buffers, *batch):
+        value, gradients = graph(parameters, buffers, *batch)
+        return value, (*gradients[:-1], torch.nan * gradients[-1])
+
+    return compiled
+
+
+def wrong_value(graph, *example):
+    def compiled(parameters, buffers, *batch):
+        value, gradients = graph(parameters, buffers, *batch)
+        return 1.1 * value, gradients
+
+    return compiled
+
+
 class Plain(torch.nn.Module):
     """Of no configuration: every distance a spring."""
 
@@ -130,10 +148,18 @@ def test_what_has_no_identity_is_trained_uncompiled(model, objective, reason):
     assert len(given) == 1 and torch.equal(step_of(*columns)[0], expected[0])
 
 
-@pytest.mark.parametrize(("compile", "reason"), [(fails, "no compiler here"), (wrong, "differ from eager")])
-def test_without_a_working_compiler_there_is_one_warning_and_the_eager_step(compile, reason, monkeypatch):
+@pytest.mark.parametrize(
+    ("compile", "reason", "rho"),  # no other test has compiled a step with these
+    [
+        (fails, "no compiler here", 0.5),
+        (wrong, "gradients differ from eager", 0.6),
+        (not_a_number, "gradients differ from eager ones by nan", 0.7),
+        (wrong_value, "values differ from eager", 0.8),
+    ],
+)
+def test_without_a_working_compiler_there_is_one_warning_and_the_eager_step(compile, reason, rho, monkeypatch):
     monkeypatch.setattr(forces, "_compile", compile)
-    objective = Supervised(rho=0.5 if compile is fails else 0.6)  # no other test has compiled these
+    objective = Supervised(rho=rho)
     model, columns = tiny.model(), batch(torch.float32)
     with pytest.warns(UserWarning, match=reason) as given:
         step_of = forces.traced_training_step(model, z(), objective, columns)

@@ -67,7 +67,7 @@ def root(published, tmp_path_factory):
         return str(path)
 
     sources._pyg_md17()  # importing it here would warn
-    caches = (runs._labels, runs._fingerprint)
+    caches = (runs._read, runs._fingerprint)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASTEROID_MD17", str(folder))
         patch.setattr("torch_geometric.datasets.md17.download_url", download_url)

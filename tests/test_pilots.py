@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from asteroid import pilots
 from asteroid.pilots import Pilot, fit_pilots
 from asteroid.planner import plan
 
@@ -35,12 +34,11 @@ def test_exact_errors_are_extrapolated_exactly(size):
     assert low == pytest.approx(high, rel=0.02)
 
 
-def test_the_interval_covers_a_training_about_as_often_as_it_says(monkeypatch):
-    monkeypatch.setattr(pilots, "DRAWS", 40)
+def test_the_interval_covers_a_training_about_as_often_as_it_says():
     generator, sizes = np.random.default_rng(3), ((40, 0), (40, 150), (150, 0), (100, 400))
     covered = []
     for repeat in range(40):
-        errors = fit_pilots(trained(0.1, repeat), seed=repeat)
+        errors = fit_pilots(trained(0.1, repeat), seed=repeat, draws=40)
         intervals = np.array([errors.predict(*size)[1:] for size in sizes])
         found = np.array([truth(*size) for size in sizes]) * np.exp(0.1 * generator.standard_normal(len(sizes)))
         covered.append((intervals[:, 0] <= found) & (found <= intervals[:, 1]))

@@ -1,12 +1,14 @@
 """Every figure comes back with axes that say what they show, in which unit, and leaves matplotlib as it was."""
 
 import inspect
+from itertools import pairwise
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from asteroid import plots
@@ -139,13 +141,64 @@ def test_points_are_means_over_seeds():
     assert line.get_ydata() == pytest.approx(expected.mean().to_numpy())
 
 
-def test_names_of_ticks_do_not_run_into_each_other():
-    table = rows()
-    table["total_budget"] = table["budget"].replace({50: 170, 90: 200, 130: 800})
+@pytest.mark.parametrize(
+    ("budgets", "named"), [((50, 90, 130, 170), (50, 90, 130, 170)), ((170, 200, 800), (170, 800))]
+)
+def test_names_of_ticks_do_not_run_into_each_other(budgets, named):
+    table = pd.concat(rows().assign(total_budget=budget, budget=budget) for budget in budgets)
+    for figure in (plots.budgets(table), plots.power_law(table)):
+        axes = figure.axes[0]
+        assert tuple(axes.get_xticks()) == named
+        figure.canvas.draw()
+        ends = [text.get_window_extent().intervalx for text in axes.get_xticklabels()]
+        assert all(left[1] < right[0] for left, right in pairwise(ends))
+
+
+def color_of(axes: plt.Axes, label: str) -> tuple:
+    handles, labels = axes.get_legend_handles_labels()
+    return to_rgba(handles[labels.index(label)].lines[0].get_color())
+
+
+def test_a_name_has_one_colour_in_all_figures():
+    first = plots.budgets(rows()).axes[0]
+    second = plots.levels(rows().assign(trained_on=lambda table: table["level"].str.upper())).axes[0]
+    blue, orange, green = (to_rgba(plots.COLORS[place]) for place in range(3))
+    assert color_of(first, "standard") == to_rgba("black") and color_of(first, "ASTEROID, 400 PBE") == blue
+    assert color_of(second, "PBE") == orange and color_of(second, "GFN2") == green
+    assert [to_rgba(bar.get_facecolor()) for bar in draw("comparison").axes[0].patches] == [to_rgba("black"), blue]
+
+
+def test_more_cheap_labels_are_darker_and_the_same_in_two_figures():
+    amounts = (200, 400, 800)
+    table = pd.concat(rows().assign(series=f"ASTEROID, PBE labels: {n}", inaccurate_budget=n) for n in amounts)
     axes = plots.budgets(table).axes[0]
-    assert list(axes.get_xticks()) == [170, 200, 800]
-    table["total_budget"] = table["total_budget"].replace({170: 190})
-    assert list(plots.budgets(table).axes[0].get_xticks()) == [190, 800]
+    colors = [color_of(axes, f"ASTEROID, PBE labels: {n}") for n in amounts]
+    assert [sum(color) for color in colors] == sorted((sum(color) for color in colors), reverse=True)
+    assert colors[-1] == to_rgba(plots.COLORS[0])
+    legend = plots.reductions(table).axes[0].get_legend()
+    np.testing.assert_allclose([to_rgba(line.get_color()) for line in legend.get_lines()], colors)
+
+
+def test_a_figure_has_one_colour_for_each_name():
+    names = ["standard", "ASTEROID", "sGDML", "two heads", "Δ-ML on PBE", "Δ-ML on GFN2", "ANI's recipe", "x", "y", "z"]
+    assert len(set(plots._colors(names).values())) == len(names)
+
+
+def test_points_at_one_budget_stand_beside_each_other_and_keep_their_numbers():
+    figure = plots.budgets(rows())
+    figure.canvas.draw()
+    lines = [container.lines[0] for container in figure.axes[0].containers]
+    assert [line.get_xdata()[0] for line in lines] == [50, 50]
+    left, right = (line.get_transform().transform(line.get_xydata()[0])[0] for line in lines)
+    assert right - left == pytest.approx(5 / 72 * figure.dpi)
+
+
+def test_panels_are_no_smaller_where_there_are_more():
+    table = pd.concat(rows().assign(molecule=f"molecule {number}") for number in range(3))
+    figure = plots.budgets(table)
+    assert figure.get_size_inches()[0] == plots.WIDTH
+    assert [axes.get_title() for axes in figure.axes[:3]] == [f"molecule {number}" for number in range(3)]
+    assert [bool(axes.get_xlabel()) for axes in figure.axes[:3]] == [False, True, True]
 
 
 def test_an_infinite_setting_stands_at_the_right_end():

@@ -61,3 +61,13 @@ def test_step_sizes_have_a_panel_for_each_measure():
     assert [axes.get_title() for axes in figure.axes] == ["largest distance", "bonds"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["standard", "ASTEROID"]
+
+
+def test_each_density_has_a_panel_over_the_reference():
+    curves = {"GFN2": curve(0), "ASTEROID": curve(40), "standard": curve(20)}
+    figure = plots_dynamics.densities(curves, "wavenumber [1/cm]", "density [cm]", start=500.0)
+    assert [axes.get_title(loc="right") for axes in figure.axes] == ["ASTEROID", "standard"]
+    for axes, name in zip(figure.axes, ("ASTEROID", "standard")):
+        (line,) = axes.get_lines()
+        np.testing.assert_array_equal(line.get_ydata(), curves[name][1])
+        assert len(axes.collections) == 1 and axes.get_xlim()[0] == 500

@@ -58,9 +58,14 @@ def test_predictions_stand_over_what_was_found():
     np.testing.assert_allclose(bar, [[0.25, 0.1], [0.25, 0.4]])
 
 
-def test_the_curve_of_splits_starts_at_no_error():
-    curve = pd.DataFrame({"share": [0, 50], "predicted": [0.2, 0.3], "low": [0.1, 0.2], "high": [0.4, 0.5]})
-    figure = plots_planner.split_curve(curve, pd.DataFrame({"share": [0.0, 6.0], "error": [0.21, 0.25]}), "formic_acid")
-    (axes,) = figure.axes
+def test_the_curve_of_splits_has_a_law_for_each_way():
+    curve = pd.DataFrame({"share": [0, 4, 50], "predicted": [0.2, 0.3, 0.3], "low": 0.1, "high": [0.4, 0.5, 0.5]})
+    found = pd.DataFrame({"share": [0.0, 0.0, 6.0], "error": [0.21, 0.22, 0.25]})
+    (axes,) = plots_planner.split_curve(curve, found, "formic_acid").axes
     assert axes.get_ylim()[0] == 0 and "[%]" in axes.get_xlabel() and "[kcal/mol/Å]" in axes.get_ylabel()
-    assert axes.lines[1].get_xdata().tolist() == [0.0, 6.0]
+    (point,) = axes.containers
+    assert point.lines[0].get_xydata().tolist() == [[0.0, 0.2]]
+    np.testing.assert_allclose(point.lines[2][0].get_segments(), [[[0, 0.1], [0, 0.4]]])
+    drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines}
+    assert drawn["ASTEROID, predicted"] == [4, 50]
+    assert drawn["standard, trainings"] == [0.0, 0.0] and drawn["ASTEROID, trainings"] == [6.0]

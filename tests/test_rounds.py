@@ -47,6 +47,15 @@ def test_every_way_and_round_has_a_row(profile, spent):
     assert len({record.key for record in records}) == len(records)
 
 
+@pytest.mark.parametrize("lost", [0, -1])
+def test_a_round_is_not_told_without_a_run_that_failed(lost, profile, spent, monkeypatch):
+    failed = rounds.pilot_specs(profile, "methanol")[lost]
+    store = spent[0]
+    monkeypatch.setattr(sweeps, "sweep", lambda specs, _: [store.get(spec) for spec in specs if spec != failed])
+    with pytest.raises(RuntimeError, match=f"{failed.file_name} failed"):
+        rounds.spend(profile, "methanol", store)
+
+
 def test_labels_are_only_added_and_the_budget_is_spent(profile, spent):
     _, table, _ = spent
     settings = profile.planner["rounds"]

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, runs
+from asteroid import datasets, runs, training
 from asteroid.force_field import ForceField
 from asteroid.runs import Record, RunSpec, Store
 
@@ -274,10 +275,46 @@ def test_of_many_that_arrive_while_the_folder_comes_and_goes_one_holds_it(store)
                 inside.append(name)
                 assert inside == [name] and folder.is_dir()
                 inside.pop()
-                shutil.rmtree(folder)
 
     with ThreadPoolExecutor(3) as executor:
         assert list(executor.map(come_and_go, "abc")) == [None] * 3
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
+    path, labels = tmp_path / "mine.npz", datasets.load("methanol", "ccsd(t)")[:30]
+    datasets.save(labels, path)
+    spec = replace(STANDARD, molecule=str(path))
+    before, force = spec.key, runs.split_of(spec).train.force
+    datasets.save(replace(labels, force=2 * labels.force), path)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # a clock may be coarse
+    assert spec.key != before and torch.equal(runs.split_of(spec).train.force, 2 * force)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_an_interrupted_run_goes_on_with_another_number_of_threads(before, after, tmp_path, monkeypatch):
+    """As a sweep does when its last run has all cores: the initial weights of GemNet must not depend on it."""
+    recipe = replace(tiny.RECIPE, model="gemnet-t", model_config={"preset": "small"})
+    store, spec = Store(tmp_path), replace(ASTEROID, recipe=recipe)
+    threads, fit = torch.get_num_threads(), training.fit
+
+    calls = []
+
+    def killed_in_the_second_stage(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fit(*args, **kwargs)
+
+    try:
+        torch.set_num_threads(before)
+        monkeypatch.setattr(training, "fit", killed_in_the_second_stage)
+        with pytest.raises(KeyboardInterrupt):
+            runs.run(spec, store, progress=False)
+        torch.set_num_threads(after)
+        monkeypatch.setattr(training, "fit", fit)
+        assert np.isfinite(runs.run(spec, store, progress=False).errors["force_mae"])
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_the_table_has_a_row_for_each_record(made):

@@ -9,7 +9,7 @@ import tiny
 import torch
 from ase.calculators.lj import LennardJones
 
-from asteroid import datasets, levels, models, runs, step_cost
+from asteroid import datasets, levels, models, step_cost
 from asteroid.baselines import sgdml
 
 DELTA = replace(tiny.STANDARD, method="delta", inaccurate="pbe")

@@ -1,5 +1,6 @@
 """The training loop: what it learns, when it stops, and that an interruption changes nothing."""
 
+import json
 import math
 import types
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -164,6 +166,11 @@ def test_a_damaged_checkpoint_is_refused_by_name(damage, interrupted):
     with pytest.raises(ValueError, match="(?s)checkpoint.*delete it") as error:
         fit(tiny.model(), split.train, split.valid, tiny.TRAIN, checkpoint=interrupted)
     assert "weights_only" not in str(error.value)  # torch's advice to load the file without its safety catch
+
+
+def test_numpy_s_numbers_are_settings_that_a_file_can_hold():
+    config = TrainConfig(steps=np.int64(4), learning_rate=np.float32(0.5), eval_every=np.int32(2), compile=False)
+    assert json.loads(json.dumps(asdict(config))) == asdict(replace(config, steps=4, eval_every=2, learning_rate=0.5))
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(interrupted, steps_taken, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from asteroid import datasets, plots_molecule
+from asteroid import datasets, plots_molecule, stability
 from asteroid.viewer import molecule_view
 
 matplotlib.use("agg")
@@ -35,7 +35,7 @@ def test_forces_that_are_zero_are_drawn_as_nothing():
 def test_bonds_are_those_of_chemistry():
     symbols = ["C", "O", "H", "H", "H", "H"]
     assert Z.tolist() == [6, 8, 1, 1, 1, 1]
-    named = sorted("".join(sorted(symbols[i] + symbols[j])) for i, j in plots_molecule.bonds(Z, POS))
+    named = sorted("".join(sorted(symbols[i] + symbols[j])) for i, j in stability.bonds(Z, POS))
     assert named == ["CH", "CH", "CH", "CO", "HO"]
 
 

@@ -7,7 +7,6 @@ Source:
 import io
 import json
 import logging
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asteroid import files
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet
 
@@ -140,14 +140,10 @@ class SGDMLForceField:
         # What would be pickled (tables of errors that we do not fill) is no part of the model.
         content = {key: value for key, value in self.model.items() if value is not None and not isinstance(value, dict)}
         about = json.dumps({"level": self.level, "provenance": dict(self.provenance)})
-        temporary = path.with_name(path.name + ".tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
+            with files.replacing(path) as temporary, open(temporary, "wb") as file:
                 np.savez_compressed(file, **content, asteroid=about)
-            os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise OSError(error.errno, f"could not save the force field: {error.strerror}", str(path)) from None
 
     @classmethod

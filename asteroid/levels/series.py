@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from asteroid import sources
+from asteroid import files, sources
 from asteroid.levels.sampling import Sample, geometry, langevin
 from asteroid.sources import DatasetError
 from asteroid.training import progress_bar
@@ -97,11 +97,8 @@ def _sample(path: Path, start: Atoms, level: str, batch: int, task: Mapping[str,
     provenance = {**sample.provenance, "seconds": round(time.perf_counter() - began, 2)}
     order = np.random.default_rng([how["seed"], 2]).permutation(len(sample))
     arrays = {key: getattr(sample, key)[order] for key in _ARRAYS}
-    temporary = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(temporary, "wb") as file:
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays, task=json.dumps(task), provenance=json.dumps(provenance))
-    os.replace(temporary, path)
 
 
 def _read(path: Path, task: Mapping[str, Any]) -> dict[str, Any]:

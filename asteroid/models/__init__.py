@@ -69,10 +69,12 @@ def fit_scales(model: nn.Module, z: Tensor, pos: Tensor) -> None:
 def check_elements(model: nn.Module, z: Tensor) -> None:
     """Raise a ValueError if a model has no embedding for one of the atomic numbers z (atoms,)."""
     known = model.config.elements
-    if unknown := sorted({int(number) for number in z if not 0 < number < known}):
+    some = not isinstance(known, int)  # of ANI, which has a network for each
+    if unknown := sorted(set(z.tolist()) - set(known if some else range(1, known))):
+        knows = ", ".join(map(str, sorted(known))) if some else f"1 to {known - 1}"
         raise ValueError(
-            f"the model has no embedding for atomic number {', '.join(map(str, unknown))}: it knows 1 to {known - 1}; "
-            "build it with a larger `elements`"
+            f"the model has no embedding for atomic number {', '.join(map(str, unknown))}: it knows {knows}; "
+            + ("take another model" if some else "build it with a larger `elements`")
         )
 
 

@@ -26,7 +26,7 @@ class ANIConfig:
         ValueError: for no network.
     """
 
-    elements: ClassVar[int] = 9  # atomic numbers below this; of them hydrogen, carbon, nitrogen and oxygen
+    elements: ClassVar[frozenset[int]] = frozenset({1, 6, 7, 8})
 
     members: int = 1  # networks, over whose energies the mean is taken; ANI-1ccx has 8
 

@@ -1,0 +1,33 @@
+"""Files are there whole, or as they were."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from asteroid import files
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with files.replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+def test_of_several_writers_each_leaves_a_whole_file(tmp_path):
+    path, together = tmp_path / "file", Barrier(4)
+
+    def write(letter):
+        with files.replacing(path) as temporary:
+            together.wait(timeout=30)
+            temporary.write_text(letter * 100_000)
+            together.wait(timeout=30)
+
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(write, "abcd"))
+    assert len(set(path.read_text())) == 1 and path.stat().st_size == 100_000
+    assert list(tmp_path.iterdir()) == [path]
