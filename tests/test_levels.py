@@ -11,6 +11,7 @@ from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 import asteroid
 from asteroid import levels, units
+from asteroid.levels import ab_initio
 
 TOLERANCE = {
     "mmff against RDKit": 1e-4,  # relative
@@ -300,3 +301,19 @@ def test_mmff_keeps_the_molecule_it_was_made_for():
     atoms.calc = levels.calculator("mmff")
     with pytest.raises(CalculatorSetupError, match="no bonds of H2 fit its distances"):
         atoms.get_potential_energy()
+
+
+@needs_psi4
+def test_the_program_is_started_anew_before_it_has_taken_all_memory(monkeypatch):
+    monkeypatch.setattr(ab_initio, "_PSI4_FRAMES", 2)
+    started = []
+    start = ab_initio.Psi4._start
+    monkeypatch.setattr(ab_initio.Psi4, "_start", lambda self: (start(self), started.append(self._process))[0])
+    atoms = molecule("H2")
+    atoms.calc = levels.calculator("hf", basis="sto-3g", code="psi4")
+    energies = []
+    for _ in range(5):
+        atoms.rattle(0.01, seed=0)
+        energies.append(atoms.get_potential_energy())
+    assert len(started) == 3 and len(set(energies)) == 5
+    assert [process.poll() is None for process in started] == [False, False, True]

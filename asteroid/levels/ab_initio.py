@@ -32,6 +32,9 @@ METHODS = ("hf", *FUNCTIONALS, *CORRELATED)
 # Forces within 0.13 kcal/mol/Å of those with (75, 302), in half the time.
 _GRID = (50, 194)
 
+# Frames after which the program psi4 is started anew: it keeps some 4 MB of each functional's, for ever.
+_PSI4_FRAMES = 200
+
 _HARTREE_IN_EV = units.ENERGY["hartree"] * units.KCAL_PER_MOL_IN_EV
 _BOHR = units.LENGTH["bohr"]
 
@@ -159,17 +162,21 @@ class PySCF(AbInitio):
 
 
 class Psi4(AbInitio):
-    """`AbInitio` by the program psi4, which is started once and then answers frame by frame.
+    """`AbInitio` by the program psi4, which is started and then answers frame by frame.
 
     It need not be importable, so that Debian's, which belongs to the system's Python, serves a virtual environment.
     """
 
     code = "psi4"
     _process: subprocess.Popen | None = None
+    _frames = 0  # that the process was given
 
     def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
+        if self._process is not None and self._frames >= _PSI4_FRAMES:
+            self._end()
         if self._process is None:
             self._start()
+        self._frames += 1
         lines = [
             f"{symbol} {x:.12f} {y:.12f} {z:.12f}"
             for symbol, (x, y, z) in zip(self.atoms.symbols, self.atoms.positions)
@@ -209,6 +216,10 @@ class Psi4(AbInitio):
             options |= {"r_convergence": 1e-7, "triples_iabc_type": "incore"}
         return options
 
+    def _end(self) -> None:
+        self._stop()
+        self._process, self._frames = None, 0
+
     def _send(self, message: object) -> None:
         with suppress(BrokenPipeError):  # it has ended, and what it said is read where its answer is awaited
             print(json.dumps(message), file=self._process.stdin, flush=True)
@@ -219,8 +230,7 @@ class Psi4(AbInitio):
             if line.startswith(psi4_server.ANSWER):
                 return json.loads(line.removeprefix(psi4_server.ANSWER))
             said.append(line)
-        self._stop()
-        self._process = None
+        self._end()
         raise self._failure(f"the program ended without an answer; it said {''.join(said).strip()[-500:]!r}")
 
 
