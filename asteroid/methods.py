@@ -72,5 +72,5 @@ UNUSED = {
     "ani-1ccx": ("budget", "inaccurate", "inaccurate_budget", *_RECIPE),
     "ani-1ccx-tuned": ("inaccurate", "inaccurate_budget", *(name for name in _RECIPE if name != "recipe.fine_tuning")),
 }
-_SEVERAL = ("asteroid-multi", "multi-not-tuned")
+_SEVERAL = ("asteroid-multi", "multi-not-tuned", "ani")
 UNUSED |= {method: (*names, "together") for method, names in UNUSED.items() if method not in _SEVERAL}

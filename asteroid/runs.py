@@ -47,7 +47,7 @@ class RunSpec:
         seed: of split, initial weights and shuffles.
         recipe: model and training settings.
         together: by molecule, the accurate level of those that are pre-trained together, this one among them (kept as
-            sorted pairs). Their pre-training is one run, which is tested on the first of them.
+            sorted pairs). ASTEROID's pre-training of them is one run, which is tested on the first of them.
         selection: how the accurate frames were chosen, in standard training and ASTEROID, which then gets the cheap
             labels of all candidates first; None takes the first of the split.
 
@@ -409,25 +409,10 @@ def label_cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
 
 
 def _other_splits(spec: RunSpec) -> list[datasets.Split]:
-    """Those of the other molecules, for the methods that use them.
-
-    Of the recipe of ANI-1ccx they are the embedded ones that have enough labels of both levels.
-    """
-    if spec.together:
-        alone = replace(spec, method="asteroid-multi")
-        others = [pair for pair in spec.together if pair[0] != spec.molecule]
-        return [split_of(replace(alone, molecule=molecule, accurate=level)) for molecule, level in others]
-    if spec.method != "ani":
-        return []
-    splits = []
-    for molecule in datasets.molecules():
-        if molecule == spec.molecule or not {spec.accurate, spec.inaccurate} <= set(datasets.levels(molecule)):
-            continue
-        accurate, inaccurate = _labels(molecule, spec.accurate), _labels(molecule, spec.inaccurate)
-        if len(accurate) > spec.budget + spec.valid and len(inaccurate) > spec.inaccurate_budget + spec.valid:
-            sizes = {"inaccurate_budget": spec.inaccurate_budget, "valid": spec.valid, "test": 1}
-            splits.append(datasets.split(accurate, inaccurate, spec.budget, spec.seed, **sizes))
-    return splits
+    """Those of the other molecules, for the methods that use them."""
+    alone = replace(spec, method="asteroid-multi") if spec.together else spec
+    others = [pair for pair in spec.together if pair[0] != spec.molecule]
+    return [split_of(replace(alone, molecule=molecule, accurate=level)) for molecule, level in others]
 
 
 def _stem(molecule: str) -> str:

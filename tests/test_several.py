@@ -303,7 +303,7 @@ def test_the_pretraining_is_one_run_for_all_molecules():
 
 
 def test_molecules_that_a_method_does_not_train_together_are_no_part_of_its_run():
-    for method in ("standard", "asteroid", "inaccurate", "ani"):
+    for method in ("standard", "asteroid", "inaccurate", "fidelity"):
         spec = replace(MULTI, method=method)
         assert spec.together == () and spec == replace(spec, together=LEVELS)
         assert "together" not in spec.settings

@@ -99,7 +99,8 @@ class Profile:
         Args:
             method: one of `runs.METHODS`.
             model: name of the architecture; of the method "ani" it is always "ani".
-            molecules: by default the profile's; of the method "asteroid-multi" those that it trains together.
+            molecules: by default the profile's; of the method "asteroid-multi" those that it trains together, of "ani"
+                the profile's among these.
         """
         recipe = self.ani if method == "ani" else self.recipe(model)
         if method in ("standard", "sgdml", "ani-1ccx-tuned"):
@@ -121,6 +122,9 @@ class Profile:
             amounts = self.inaccurate_budgets if method.startswith("asteroid") else [max(self.inaccurate_budgets)]
             sizes = [(budget - self.given_up, self.inaccurate, labels) for labels in amounts for budget in self.budgets]
         together = {molecule: self.accurate_level(molecule) for molecule in self.together}
+        if molecules is None:
+            among = {"asteroid-multi": self.together, "ani": [one for one in self.molecules if one in together]}
+            molecules = among.get(method, self.molecules)
         return [
             RunSpec(
                 molecule=molecule,
@@ -135,7 +139,7 @@ class Profile:
                 recipe=recipe,
                 together=together,
             )
-            for molecule in molecules or (self.together if method == "asteroid-multi" else self.molecules)
+            for molecule in molecules
             for budget, level, labels in sizes
             for seed in self.seeds
         ]
@@ -143,7 +147,8 @@ class Profile:
     def low_resource(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """Those of `specs` with the fewest accurate labels and the most inaccurate ones."""
         specs = self.specs(method, model, molecules)
-        fewest, most = min(spec.budget for spec in specs), max(spec.inaccurate_budget for spec in specs)
+        fewest = min((spec.budget for spec in specs), default=0)
+        most = max((spec.inaccurate_budget for spec in specs), default=0)
         return [spec for spec in specs if (spec.budget, spec.inaccurate_budget) == (fewest, most)]
 
     def shown(self) -> list[RunSpec]:
