@@ -197,7 +197,8 @@ class _Replica:
         self.z, self.mass = atoms.numbers, atoms.get_masses()[:, None]
         self.generator = np.random.default_rng(seed)
         thermalize_momenta(atoms, temperature, rng=self.generator)
-        Stationary(atoms)
+        if len(atoms) > 1:
+            Stationary(atoms)
         self.start, self.velocity = atoms.positions, atoms.get_velocities() * fs
         self.limit = 2 * _largest_distance(atoms.positions) if limit is None else limit
         self.rows: list[tuple] = []

@@ -51,7 +51,7 @@ LAYERS = {
         "units",
     },
     "several": {"datasets", "force_field", "stages"},
-    "levels": {"checks", "datasets", "dynamics", "files", "levels", "sources", "training", "units"},
+    "levels": {"checks", "datasets", "dynamics", "files", "levels", "processes", "sources", "training", "units"},
     "baselines": {
         *("baselines", "checks", "datasets", "files", "force_field", "identity", "levels", "losses", "models"),
         *("stages", "training", "units"),

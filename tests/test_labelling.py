@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import multiprocessing
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 
@@ -14,7 +16,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 import asteroid
-from asteroid import levels, units
+from asteroid import levels, processes, units
 from asteroid.data import embed
 from asteroid.datasets import DatasetError
 from asteroid.levels import __main__ as shell
@@ -113,6 +115,65 @@ def test_failures_are_recorded_skipped_and_tried_again_on_demand(frames, ledger,
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 5 and not seen
     assert len(label(frames, "gfn2", ledger, retry=True, **QUIET)) == 6
     np.testing.assert_array_equal(seen, frames.pos[[1]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"my": "results of a year"}', "is no ledger"),  # as json.dump writes it, without an end of the line
+        ('{"my": "results of a year"}\n', "Line 1 of .* is not that of a ledger"),
+        ('{"frame": 0, "geometry": "0", "E": 1.0, "F": [], "seconds": 1}\n', "does not begin with a line that says"),
+    ],
+)
+def test_a_foreign_file_is_left_as_it_is(content, message, frames, ledger):
+    ledger.parent.mkdir()
+    ledger.write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        label(frames, "gfn2", ledger, **QUIET)
+    assert ledger.read_text() == content
+
+
+@pytest.mark.parametrize("lost", ["geometry", "E", "F", "seconds"])
+def test_a_label_that_lacks_something_is_named_by_its_line(lost, frames, ledger):
+    label(frames[:2], "gfn2", ledger, **QUIET)
+    head, first, second = map(json.loads, ledger.read_text().splitlines())
+    del second[lost]
+    ledger.write_text("".join(json.dumps(line) + "\n" for line in (head, first, second)))
+    with pytest.raises(DatasetError, match="Line 3 of"):
+        label(frames, "gfn2", ledger, **QUIET)
+
+
+def test_a_task_that_is_refused_leaves_no_trace(frames, ledger):
+    with pytest.raises(CalculatorSetupError):
+        label(frames, "gfn2", ledger, charge=1, **QUIET)
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
+def test_bonds_are_those_of_the_first_frame_that_is_whole(frames, ledger):
+    pos = frames.pos.numpy().copy()
+    pos[0] = np.nan
+    labelled = label(SimpleNamespace(z=frames.z, pos=pos), "mmff", ledger, molecule="methanol", **QUIET)
+    assert len(labelled) == 5 and labelled.provenance["failures"] == 1
+
+
+@pytest.mark.parametrize("pos", [np.zeros((0, 6, 3)), np.zeros((6, 3)), np.zeros((2, 5, 3))])
+def test_positions_of_another_shape_are_one_error(pos, frames, ledger):
+    with pytest.raises(ValueError, match=r"positions have the shape .*expected \(frames, 6, 3\), one frame or more"):
+        label(SimpleNamespace(z=frames.z, pos=pos), "gfn2", ledger, molecule="methanol", **QUIET)
+    assert not ledger.exists()
+
+
+def killed(task, z, pos):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_one_error_and_no_label_is_lost(frames, ledger, monkeypatch):
+    label(frames[:3], "gfn2", ledger, **QUIET)
+    monkeypatch.setattr(labelling, "_label_one", killed)
+    with processes.pool(2) as executor, pytest.raises(RuntimeError, match="was killed.*call again: it goes on"):
+        label(frames, "gfn2", ledger, executor=executor, **QUIET)
+    monkeypatch.undo()
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
 
 
 def test_a_set_without_a_label_is_an_error_with_the_reason(frames, ledger, monkeypatch):
@@ -253,6 +314,28 @@ class TestShell:
         assert shell.main(["--molecule", str(tmp_path / "mine.npz"), "--level", "mmff", *output]) == 0
         assert torch.allclose(asteroid.load(tmp_path / "out.npz").pos, frames.pos)
 
+    def test_a_charge_that_a_file_says_is_that_of_its_molecule(self, tmp_path):
+        ammonium = sampling.geometry("[NH4+]")
+        ase.io.write(tmp_path / "mine.extxyz", ammonium)
+        assert sampling.geometry(str(tmp_path / "mine.extxyz")).info["charge"] == 1
+        output = ["--output", str(tmp_path / "out.jsonl")]
+        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2", *output]) == 0
+        assert asteroid.load(tmp_path / "out.npz").provenance["settings"]["charge"] == 1
+
+    @pytest.mark.parametrize("content", ["garbage", ""])
+    def test_a_file_that_holds_no_frames_is_one_line(self, content, tmp_path, capsys):
+        (tmp_path / "mine.xyz").write_text(content)
+        assert shell.main(["--molecule", str(tmp_path / "mine.xyz"), "--level", "gfn2"]) == 1
+        assert "mine.xyz" in capsys.readouterr().err
+
+    def test_a_periodic_file_is_refused(self, tmp_path, capsys, frames):
+        images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[9, 9, 9], pbc=True) for pos in frames.pos]
+        ase.io.write(tmp_path / "mine.extxyz", images)
+        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2"]) == 1
+        assert "is periodic" in capsys.readouterr().err
+        with pytest.raises(ValueError, match="is periodic"):
+            sampling.geometry(tmp_path / "mine.extxyz")
+
     def test_frames_of_a_file(self, tmp_path, capsys, frames):
         images = [Atoms(frames.z.numpy(), pos.numpy()) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.xyz", images)
@@ -267,6 +350,8 @@ class TestShell:
             (["--molecule", "methanol", "--level", "pbe0"], "unknown level 'pbe0'"),
             (["--molecule", "methanol", "--level", "gfn2", "--frames", "99999"], "methanol has 10000 frames"),
             (["--molecule", "methanol", "--level", "gfn2", "--basis", "cc-pvdz"], "gfn2 has no setting basis"),
+            (["--molecule", "methanol", "--level", "gfn2", "--output", "a.npz"], "name the ledger .jsonl"),
+            (["--molecule", "methanol", "--level", "gfn2", "--processes", "0"], "--processes is 0"),
         ],
     )
     def test_what_it_cannot_do_is_one_line(self, arguments, message, capsys, tmp_path, monkeypatch):

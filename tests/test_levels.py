@@ -33,7 +33,16 @@ CODES = [pytest.param("psi4", marks=needs_psi4), pytest.param("pyscf", marks=nee
 # Every kind of term and of atom: rings of three and four, linear atoms, charges, conjugation, sulfur, halogens.
 SMILES = (
     *("O", "CO", "OC=O", "CC=O", "CCO", "O=CCC=O", "C1CC1", "O=C1CCC1", "C=C=C", "CC#N", "CN=[N+]=[N-]", "CC#C"),
-    *("Cc1ccccc1", "c1ccncc1", "c1ccsc1", "CS(N)(=O)=O", "FC(Cl)Br", "CC(=O)Oc1ccccc1C(=O)O", "[O-][N+](=O)c1ccccc1"),
+    *(
+        "Cc1ccccc1",
+        "c1ccncc1",
+        "c1ccsc1",
+        "CS(N)(=O)=O",
+        "CS(C)=O",
+        "FC(Cl)Br",
+        "CC(=O)Oc1ccccc1C(=O)O",
+        "[O-][N+](=O)c1ccccc1",
+    ),
     *("C[NH3+]", "CC(=O)[O-]", "[NH3+]CC(=O)[O-]", "C[N+](C)(C)C"),
 )
 
@@ -317,3 +326,36 @@ def test_the_program_is_started_anew_before_it_has_taken_all_memory(monkeypatch)
         energies.append(atoms.get_potential_energy())
     assert len(started) == 3 and len(set(energies)) == 5
     assert [process.poll() is None for process in started] == [False, False, True]
+
+
+@needs_pyscf
+@pytest.mark.parametrize("level", ["hf", "mp2"])
+def test_core_potentials_are_in_the_energy_and_the_forces(level):
+    energies = {}
+    for length in (1.61, 1.62, 1.63):
+        atoms = Atoms("HI", [[0, 0, 0], [0, 0, length]])
+        atoms.calc = levels.calculator(level, basis="def2-svp", code="pyscf")
+        energies[length], force = label(atoms)
+        if length == 1.62:
+            expected = force[0, 2]
+    slope = (energies[1.63] - energies[1.61]) / 0.02  # of the energy when the iodine moves up, so of H's force
+    assert slope == pytest.approx(expected, abs=0.1)  # without them it is thousands
+    assert -190_000 < energies[1.62] < -180_000  # of 26 of iodine's electrons
+
+
+@needs_psi4
+def test_psi4_has_core_potentials_in_hartree_fock_alone():
+    atoms = Atoms("HI", [[0, 0, 0], [0, 0, 1.62]])
+    atoms.calc = levels.calculator("mp2", basis="def2-svp", code="psi4")
+    with pytest.raises(CalculatorSetupError, match="core potentials.*mp2.*code='pyscf'"):
+        label(atoms)
+    atoms.calc = levels.calculator("hf", basis="def2-svp", code="psi4")
+    assert label(atoms)[0] == pytest.approx(-186515.5, abs=1)
+
+
+@needs_pyscf
+def test_whatever_fails_in_pyscf_fails_for_one_frame():
+    atoms = water()
+    atoms.calc = levels.calculator("pbe", basis="sto-3g", code="pyscf", grid=(50, 195))
+    with pytest.raises(CalculationFailed, match="pbe/sto-3g of OH2 by pyscf: ValueError"):
+        label(atoms)

@@ -123,6 +123,17 @@ def test_normal_modes_hold_half_a_kt_each(name, modes):
     assert np.array_equal(sample.pos, sampling.normal_modes(name, "mmff", frames=4000, temperature=20).pos)
 
 
+def test_a_nearly_free_turn_is_no_saddle_point():
+    """2-butyne's methyl groups turn with no barrier to speak of."""
+    sample = sampling.normal_modes("CC#CC", "mmff", frames=50, temperature=300)
+    assert len(sample) > 30 and np.isfinite(sample.potential_energy).all()
+
+
+def test_a_single_atom_moves():
+    sample = sampling.langevin("[He]", "lj", frames=4, trajectories=2, equilibration=40, every=40, **QUIET)
+    assert len(sample) == 4 and np.isfinite(sample.pos).all()
+
+
 def test_a_saddle_point_is_no_minimum():
     flat = Atoms("NH3", [[0, 0, 0], *([np.cos(angle), np.sin(angle), 0] for angle in 2 * np.pi * np.arange(3) / 3)])
     with pytest.raises(RuntimeError, match="saddle point with 1 imaginary"):

@@ -107,14 +107,17 @@ def _embed_sampled(molecule: str, source: Path, target: Path) -> None:
 def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path) -> None:
     sampled = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["z", "R", "order"])
     rows: dict[int, dict[str, Any]] = {}
-    versions = []
+    versions, machines = [], []
     for path in files:
         if path.suffix == ".jsonl":
-            found, newer = _lines(path, sampled)
+            found, sessions = _lines(path, sampled)
+            newer = [session["code_version"] for session in sessions]
+            machines += [session["machine"] for session in sessions]
         else:
             found, newer = _rows(path, sampled), []
             if path == target:
-                newer = [sources.read_record(path)["code_version"]]
+                record = sources.read_record(path)
+                newer, machines = [record["code_version"]], [*machines, *record.get("machine", "").split("; ")]
         rows |= {row["place"]: row for row in found}
         versions += newer
     places = np.array(sorted(rows))
@@ -127,6 +130,8 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
     cost = {"seconds_measured": _MMFF_TIMING if level == "mmff" else _PSI4_TIMING}
     if versions:
         cost["code_version"] = ", ".join(dict.fromkeys(versions))
+    if any(machines):
+        cost["machine"] = "; ".join(dict.fromkeys(filter(None, machines)))
     _save(molecule, level, sampled["z"], pos, energy, force, seconds.astype(np.float32), cost, extra, target)
 
 
@@ -166,13 +171,16 @@ def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     return [{ours: arrays[theirs][k] for ours, theirs in keys.items()} for k in range(len(arrays["E"]))]
 
 
-def _lines(path: Path, sampled: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Labels of a jsonl file that may be growing, and the versions of the code that made a ledger.
+def _lines(path: Path, sampled: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Labels of a jsonl file that may be growing, and the sessions of a ledger.
 
     The last line counts only once it is whole.
     """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    content = [json.loads(line) for line in lines if line.endswith("}\n")]
+    try:
+        content = [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise datasets.DatasetError(f"{path} has a line that is no label ({error}); delete it.") from None
     sessions, rows = [row for row in content if "code" in row], [row for row in content if "E" in row]
     for session in sessions:
         _check_session(path, session)
@@ -181,7 +189,7 @@ def _lines(path: Path, sampled: dict[str, np.ndarray]) -> tuple[list[dict[str, A
             row["place"], row["frame"] = row["frame"], int(sampled["order"][row["frame"]])
             if row["geometry"] != geometry_key(sampled["z"], sampled["R"][row["frame"]]):
                 raise datasets.DatasetError(f"{path}: its geometries are not the gfn2 set's in their order.")
-    return rows, [session["code_version"] for session in sessions]
+    return rows, sessions
 
 
 def _check_session(path: Path, session: dict[str, Any]) -> None:

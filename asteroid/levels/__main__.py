@@ -10,10 +10,8 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import multiprocessing
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +19,7 @@ import ase.io
 import numpy as np
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, levels, sources, units
+from asteroid import datasets, levels, processes, sources, units
 from asteroid.levels.labelling import label
 
 
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="the ledger; default: MOLECULE_LEVEL.jsonl")
     parser.add_argument("--resume", action="store_true", help="go on with a ledger that is there")
     parser.add_argument("--retry", action="store_true", help="try frames again that failed")
-    parser.add_argument("--processes", type=int, default=1, help="labels made at once; default: 1")
+    parser.add_argument("--processes", type=int, default=1, help="labels made at once, no more than cores; default: 1")
     parser.add_argument("--charge", type=int, help="total charge; default: 0")
     parser.add_argument("--basis", help="default: cc-pvdz")
     parser.add_argument("--code", help="default: the first installed of the level's")
@@ -50,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("give both --molecule and --level, or neither for the table")
     try:
         _label(options)
-    except (ValueError, ImportError, OSError, CalculatorError) as error:
+    except (ValueError, ImportError, OSError, RuntimeError, CalculatorError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -63,6 +61,10 @@ def _label(options: argparse.Namespace) -> None:
             raise ValueError(f"--frames is {options.frames}; {name} has {len(frames.pos)} frames")
         frames.pos = frames.pos[: options.frames]
     ledger = options.output or Path(f"{name}_{options.level}.jsonl")
+    if ledger.suffix in (".npz", ".json"):
+        raise ValueError(f"--output {ledger} is where the finished set goes; name the ledger .jsonl")
+    if options.processes < 1:
+        raise ValueError(f"--processes is {options.processes}; expected 1 or more")
     target = ledger.with_suffix(".npz")
     if target.exists() and Path(options.molecule).exists() and target.samefile(options.molecule):
         raise ValueError(f"{target} would take the place of the frames themselves; choose another --output")
@@ -71,10 +73,12 @@ def _label(options: argparse.Namespace) -> None:
         raise ValueError(f"{there[0]} is there already; go on with it by --resume, or choose another --output")
     given = {key: getattr(options, key) for key in ("charge", "basis", "code")}
     settings = {key: value for key, value in given.items() if value is not None}
-    spawn = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(options.processes, mp_context=spawn) if options.processes > 1 else None
+    if getattr(frames, "charge", 0):
+        settings.setdefault("charge", frames.charge)
+    executor = processes.pool(options.processes) if options.processes > 1 else None
     try:
-        labelled = label(frames, options.level, ledger, executor=executor, retry=options.retry, **settings)
+        with processes.ended_on_interrupt():
+            labelled = label(frames, options.level, ledger, executor=executor, retry=options.retry, **settings)
     finally:
         if executor:
             executor.shutdown(cancel_futures=True)
@@ -103,10 +107,18 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         to_angstrom = units.factor(str(arrays.get("r_unit", "Ang")), units.LENGTH)
         frames = {"z": arrays["z"], "pos": to_angstrom * arrays["R"]}
     else:
-        images = ase.io.read(path, index=":")
+        try:
+            images = ase.io.read(path, index=":")
+        except Exception as error:  # ASE raises many types for a file that it cannot read
+            raise ValueError(f"{path} is no file of frames that ASE can read ({error})") from None
+        if not images:
+            raise ValueError(f"{path} holds no frame")
+        if any(image.pbc.any() for image in images):
+            raise ValueError(f"{path} is periodic; the levels compute a molecule alone")
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
             raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
         frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
+        frames["charge"] = int(images[0].info.get("charge", 0))
     name = molecule if molecule in datasets.molecules() else path.stem
     return name, SimpleNamespace(molecule=name, **frames)
 

@@ -98,20 +98,34 @@ class PySCF(AbInitio):
         from pyscf import gto, lib
         from pyscf.lib.exceptions import BasisNotFoundError
 
+        def core(symbol: str) -> list:
+            try:
+                return gto.basis.load_ecp(self.basis, symbol)
+            except (BasisNotFoundError, RuntimeError, KeyError):  # by PySCF's version
+                return []
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # advice to install a package with more basis sets
             try:
                 molecule = gto.M(
                     atom=list(zip(self.atoms.symbols, self.atoms.positions)),
                     basis=self.basis,
+                    ecp={symbol: found for symbol in set(self.atoms.symbols) if (found := core(symbol))},
                     charge=self.charge,
                     max_memory=1000 * self.memory_gb,
                     verbose=0,
                 )
             except BasisNotFoundError:
                 raise self._no_basis() from None
-        with lib.with_omp_threads(1):
-            return self._correlated(molecule) if self.method in CORRELATED else self._self_consistent(molecule)
+        compute = self._correlated if self.method in CORRELATED else self._self_consistent
+        try:
+            with lib.with_omp_threads(1):
+                return compute(molecule)
+        except CalculationFailed:
+            raise
+        except Exception as error:
+            # Whatever fails fails for this frame only.
+            raise self._failure(f"{type(error).__name__}: {error}") from None
 
     def _self_consistent(self, molecule: "gto.Mole") -> tuple[float, np.ndarray]:
         from pyscf import dft, scf
@@ -173,7 +187,7 @@ class Psi4(AbInitio):
 
     def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
         if self._process is not None and self._frames >= _PSI4_FRAMES:
-            self._end()
+            self.close()
         if self._process is None:
             self._start()
         self._frames += 1
@@ -187,6 +201,11 @@ class Psi4(AbInitio):
             raise self._no_basis()
         if "error" in answer:
             raise self._failure(f"{answer['error']}: {' '.join(answer['message'].split())[:200]}")
+        if answer["core_potential"] and self.method in CORRELATED:
+            raise CalculatorSetupError(
+                f"psi4 leaves effective core potentials out of the forces of {self.method}; {self.basis} has one for "
+                f"an element of {self.atoms.symbols}. Take code='pyscf', or a basis of all electrons."
+            )
         return answer["energy"], np.array(answer["gradient"])
 
     def _start(self) -> None:
@@ -216,8 +235,10 @@ class Psi4(AbInitio):
             options |= {"r_convergence": 1e-7, "triples_iabc_type": "incore"}
         return options
 
-    def _end(self) -> None:
-        self._stop()
+    def close(self) -> None:
+        """End the program; the next frame starts it anew."""
+        if self._process is not None:
+            self._stop()
         self._process, self._frames = None, 0
 
     def _send(self, message: object) -> None:
@@ -230,7 +251,7 @@ class Psi4(AbInitio):
             if line.startswith(psi4_server.ANSWER):
                 return json.loads(line.removeprefix(psi4_server.ANSWER))
             said.append(line)
-        self._end()
+        self.close()
         raise self._failure(f"the program ended without an answer; it said {''.join(said).strip()[-500:]!r}")
 
 

@@ -11,8 +11,8 @@ import pickle
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -23,6 +23,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator
 
 from asteroid import levels, units
 from asteroid.datasets import LabelledSet
+from asteroid.levels.molecules import check_molecule
 from asteroid.sources import DatasetError
 from asteroid.training import progress_bar
 
@@ -65,16 +66,18 @@ def label(
             one core, set OMP_NUM_THREADS=1 before Python starts.
         retry: try frames again that failed earlier.
         progress: show a bar with the time left.
-        settings: of `levels.calculator`. The bonds of `mmff` are those of the first frame unless `reference` is given.
+        settings: of `levels.calculator`. The bonds of `mmff` are those of the first frame that is whole, unless
+            `reference` is given.
 
     Returns:
         The frames that have a label, in their order, with `seconds`. The provenance names theory, code, its version,
         settings, machines and the number of failures, and keeps what that of the frames says of their sampling.
 
     Raises:
-        ValueError: an unknown level, code or setting, or frames of which nothing says the molecule.
+        ValueError: an unknown level, code or setting, frames of which nothing says the molecule, or none.
         ImportError: the code is not installed.
         CalculatorSetupError: the level cannot do this molecule.
+        RuntimeError: a process of the executor was killed; the same call goes on.
         DatasetError: the ledger is of another task or other frames, is damaged, or cannot be written; or no frame has
             a label.
     """
@@ -82,10 +85,12 @@ def label(
     z, pos = np.asarray(frames.z).astype(int), np.asarray(frames.pos, dtype=np.float64)
     known = getattr(frames, "provenance", {})
     molecule = molecule or getattr(frames, "molecule", None) or known.get("molecule")
+    if pos.ndim != 3 or not len(pos) or pos.shape[1:] != (len(z), 3):
+        raise ValueError(f"positions have the shape {pos.shape}; expected (frames, {len(z)}, 3), one frame or more")
     if molecule is None:
         raise ValueError("nothing says which molecule the frames are of; pass molecule, such as molecule='ethanol'")
     if level == "mmff":
-        settings = {"reference": Atoms(z, pos[0])} | settings
+        settings = {"reference": Atoms(z, _first_whole(z, pos))} | settings
     calculator = levels.calculator(level, **settings)
     plain = {name: getattr(calculator, name, None) for name in _SETTINGS}
     plain = {name: value for name, value in plain.items() if value not in (None, {})}
@@ -102,10 +107,12 @@ def label(
         wanted = f"{molecule} {level}" if progress else None
         done = len(pos) - len(todo)
         with _open(ledger) as opened, progress_bar(wanted, total=len(pos), initial=done, unit="label") as bar:
-            _append(opened, session)
+            lines = [session]  # written with the first row: a task that is refused leaves no trace
             for k, row in _computed(todo, z, pos, level, settings, executor):
                 rows[k] = {"frame": k, "geometry": geometry_key(z, pos[k]), **row}
-                _append(opened, rows[k])
+                for line in (*lines, rows[k]):
+                    _append(opened, line)
+                lines = []
                 bar.update()
     return _labelled(z, pos, rows, sessions, known)
 
@@ -139,6 +146,12 @@ def _computed(
     try:
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
+    except BrokenExecutor:
+        futures.clear()  # the executor ends them itself, and fails where they were cancelled
+        raise RuntimeError(
+            "a process that makes labels was killed; was it for want of memory? Take fewer processes, and call again: "
+            "it goes on with the labels that are there."
+        ) from None
     finally:
         for future in futures:
             future.cancel()
@@ -151,6 +164,8 @@ _CALCULATORS: dict[bytes, Calculator] = {}
 def _label_one(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
     """E in kcal/mol, F (atoms, 3) in kcal/mol/Å and seconds, or the failure, in whichever process."""
     if task not in _CALCULATORS:
+        for calculator in _CALCULATORS.values():
+            getattr(calculator, "close", lambda: None)()  # Psi4's program
         _CALCULATORS.clear()
         level, settings = pickle.loads(task)
         _CALCULATORS[task] = levels.calculator(level, **settings)
@@ -177,6 +192,9 @@ def _read(ledger: Path) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]
         try:
             content = json.loads(line)
             if "frame" in content:
+                labelled = "failure" in content or {"E", "F", "seconds"} <= content.keys()
+                if not (labelled and "geometry" in content):
+                    raise KeyError("a label")
                 rows[content["frame"]] = content
             else:
                 sessions.append({key: content[key] for key in (*_TASK, "code_version", "machine")})
@@ -185,7 +203,23 @@ def _read(ledger: Path) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]
                 f"Line {number} of {ledger} is not that of a ledger of labels. If it is one, delete that line and the "
                 "frame will be labelled again; if not, choose another file."
             ) from None
+        if not sessions:
+            raise DatasetError(
+                f"{ledger} does not begin with a line that says what its labels are of; choose another file."
+            )
+    if lines[-1].strip() and not any(
+        lines[-1].startswith(start[: len(lines[-1])]) for start in (b'{"molecule"', b'{"frame"')
+    ):
+        raise DatasetError(f"{ledger} is no ledger of labels; choose another file.")
     return sessions, rows
+
+
+def _first_whole(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
+    for frame in pos:
+        with suppress(CalculationFailed):
+            check_molecule(Atoms(z, frame), int(z.sum()) % 2)  # of the charge the level will say more
+            return frame
+    return pos[0]
 
 
 def _open(ledger: Path) -> IO[bytes]:
@@ -235,7 +269,7 @@ def _check_same_frames(ledger: Path, rows: dict[int, dict[str, Any]], z: np.ndar
 
 def geometry_key(z: np.ndarray, pos: np.ndarray) -> str:
     """16 hexadecimal digits by which a geometry z (atoms,), pos (atoms, 3) is known again, to 1e-4 Å."""
-    grid = np.rint(pos * 1e4).astype("<i4")
+    grid = np.rint(np.where(np.isfinite(pos), pos, 0) * 1e4).astype("<i4")
     return hashlib.sha256(z.astype("<i4").tobytes() + grid.tobytes()).hexdigest()[:16]
 
 

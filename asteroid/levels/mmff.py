@@ -193,6 +193,7 @@ def perceive_bonds(atoms: Atoms, charge: int = 0) -> "Chem.Mol":
     with rdBase.BlockLogs():  # what RDKit would print is said in the error
         try:
             rdDetermineBonds.DetermineBonds(molecule, charge=charge, allowChargedFragments=True)
+            _join_sulfoxides(molecule)
             Chem.SanitizeMol(molecule)
         except (ValueError, Chem.MolSanitizeException) as error:
             cause = str(error).strip().splitlines()[0]
@@ -211,6 +212,19 @@ def perceive_bonds(atoms: Atoms, charge: int = 0) -> "Chem.Mol":
             "it knows closed-shell molecules of H, C, N, O, F, Si, P, S, Cl, Br and I. Take gfn2 for others."
         )
     return molecule
+
+
+def _join_sulfoxides(molecule: "Chem.RWMol") -> None:
+    """Make S⁺–O⁻ of a sulfur with three neighbours S=O, as MMFF94's parameters have it."""
+    from rdkit import Chem
+
+    for bond in molecule.GetBonds():
+        ends = (bond.GetBeginAtom(), bond.GetEndAtom())
+        found = {(atom.GetSymbol(), atom.GetFormalCharge(), atom.GetDegree()) for atom in ends}
+        if found == {("O", -1, 1), ("S", 1, 3)}:
+            bond.SetBondType(Chem.BondType.DOUBLE)
+            for atom in ends:
+                atom.SetFormalCharge(0)
 
 
 def system(molecule: "Chem.Mol", masses: np.ndarray) -> "openmm.System":

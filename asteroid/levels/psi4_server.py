@@ -24,6 +24,7 @@ def serve():
             molecule = psi4.geometry(json.loads(line))
             gradient, wavefunction = psi4.gradient(settings["method"], molecule=molecule, return_wfn=True)
             answer = {"energy": wavefunction.energy(), "gradient": gradient.to_array().tolist()}
+            answer["core_potential"] = wavefunction.basisset().has_ECP()
         except Exception as error:
             # Whatever fails fails for this frame only.
             answer = {"error": type(error).__name__, "message": str(error)}

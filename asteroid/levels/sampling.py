@@ -46,6 +46,13 @@ class Sample:
         return len(self.pos)
 
 
+_FILES = (".xyz", ".extxyz", ".db", ".sdf", ".mol")  # endings that are no SMILES string's
+
+_SOFT = 50.0
+"""1/cm. What turns nearly freely has no harmonic frequency, and often an imaginary one of some 20/cm: softer modes, and
+those that are as little imaginary, are given this one. A saddle point has one that is more imaginary."""
+
+
 def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
     """A geometry of a molecule, with its total charge as `info["charge"]` where it is known.
 
@@ -55,8 +62,8 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
         seed: of the conformer of a SMILES string.
 
     Returns:
-        The atoms, without a calculator. From a SMILES string: a conformer by distance geometry, relaxed by a force
-        field.
+        The atoms, without a calculator. From a SMILES string: a conformer by distance geometry, relaxed by MMFF94 or
+        UFF where these know it.
 
     Raises:
         ValueError: a string that is no SMILES or no name, several molecules, or unpaired electrons.
@@ -65,9 +72,11 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
     """
     if isinstance(molecule, Atoms):
         atoms = molecule.copy()
-    elif isinstance(molecule, os.PathLike) or Path(molecule).suffix in (".xyz", ".extxyz", ".db", ".sdf", ".mol"):
+    elif isinstance(molecule, os.PathLike) or Path(molecule).suffix.lower() in _FILES or os.path.isfile(molecule):
         atoms = ase.io.read(molecule, index=0)
         atoms.calc = None
+        if atoms.pbc.any():
+            raise ValueError(f"{molecule} is periodic; a molecule alone was expected")
     elif molecule.startswith("ase:"):
         name = molecule.removeprefix("ase:")
         if name not in g2.names:
@@ -76,6 +85,8 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
     else:
         atoms = _from_smiles(molecule, seed)
     atoms.pbc = False
+    if "charge" in atoms.info:
+        atoms.info["charge"] = int(atoms.info["charge"])  # NumPy's, of a file, has no JSON
     return atoms
 
 
@@ -182,8 +193,9 @@ def normal_modes(
 
     Each mode k of the mass-weighted Hessian gets an amplitude q_k from a normal distribution of variance
     k_B T / ω_k². It costs 6 · atoms + 1 evaluations and those of the minimisation, whatever the number of frames, and
-    leaves out everything anharmonic: it is meant for unlabelled data and first guesses. Frames of broken molecules are
-    dropped, so that fewer than `frames` may come back.
+    leaves out everything anharmonic: it is meant for unlabelled data and first guesses. Modes below 50/cm, turns about
+    a bond that are nearly free, count as of 50/cm. Frames of broken molecules are dropped, so that fewer than `frames`
+    may come back: of floppy molecules at 500 K a fifth is missing.
 
     Args:
         molecule: what `geometry` takes; it is relaxed.
@@ -211,21 +223,19 @@ def normal_modes(
     if not BFGS(atoms, logfile=None).run(fmax=0.005, steps=500):
         raise RuntimeError(f"{atoms.symbols} under {level} has no minimum within 500 steps from this geometry")
     energy = atoms.get_potential_energy() / units.KCAL_PER_MOL_IN_EV
+    soft = units.MASS * (2 * np.pi * _SOFT / units.WAVENUMBER) ** 2
     with tempfile.TemporaryDirectory() as folder:
         vibrations = Vibrations(atoms, name=f"{folder}/vibrations")
         vibrations.run()
         hessian = vibrations.get_vibrations().get_hessian_2d() / units.KCAL_PER_MOL_IN_EV
     mass = np.repeat(atoms.get_masses(), 3)
-    squared, modes = np.linalg.eigh(hessian / np.sqrt(np.outer(mass, mass)))  # (modes,), (3 · atoms, modes)
-    linear = len(atoms) == 2 or np.isclose(atoms.get_moments_of_inertia()[0], 0, atol=1e-3)
-    outer = 5 if linear else 6  # translations and rotations are the smallest at a minimum
-    order = np.argsort(np.abs(squared))
-    squared, modes = squared[order][outer:], modes[:, order][:, outer:]
-    if (squared < 0).any():
+    squared, modes = _vibrations(atoms, hessian / np.sqrt(np.outer(mass, mass)))
+    if (saddle := squared < -soft).any():
         raise RuntimeError(
-            f"{atoms.symbols} relaxed under {level} to a saddle point with {int((squared < 0).sum())} imaginary "
+            f"{atoms.symbols} relaxed under {level} to a saddle point with {int(saddle.sum())} imaginary "
             "frequencies; start from a less symmetric geometry"
         )
+    squared = np.maximum(squared, soft)
     spread = np.sqrt(units.BOLTZMANN * temperature / squared)
     amplitude = spread * np.random.default_rng([seed, 0]).normal(size=(frames, len(squared)))
     shift = (amplitude @ modes.T / np.sqrt(mass)).reshape(frames, len(atoms), 3)
@@ -241,6 +251,20 @@ def normal_modes(
     }
     number = np.arange(frames)
     return Sample(atoms.numbers, pos[whole], harmonic[whole], number[whole], int((~whole).sum()), provenance)
+
+
+def _vibrations(atoms: Atoms, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ω² (modes,) and modes (3 · atoms, modes) of a mass-weighted Hessian, without translations and rotations."""
+    root = np.sqrt(atoms.get_masses())[:, None]
+    centred = atoms.positions - atoms.get_center_of_mass()
+    axes = np.eye(3)
+    rigid = [*(root * axis for axis in axes), *(root * np.cross(axis, centred) for axis in axes)]
+    linear = len(atoms) == 2 or np.isclose(atoms.get_moments_of_inertia()[0], 0, atol=1e-3)
+    outer = 5 if linear else 6
+    left, _, _ = np.linalg.svd(np.reshape(rigid, (6, -1)).T, full_matrices=True)
+    inner = left[:, outer:]  # orthogonal to all of them
+    squared, modes = np.linalg.eigh(inner.T @ hessian @ inner)
+    return squared, inner @ modes
 
 
 def _from_smiles(smiles: str, seed: int) -> Atoms:
@@ -264,8 +288,11 @@ def _from_smiles(smiles: str, seed: int) -> Atoms:
     full = Chem.AddHs(parsed)
     if rdDistGeom.EmbedMolecule(full, randomSeed=seed) != 0:
         raise ValueError(f"RDKit finds no geometry for {smiles}; give a file with one")
-    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
-        rdForceFieldHelpers.MMFFOptimizeMolecule(full)
+    with rdBase.BlockLogs():
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(full):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(full)
+        elif rdForceFieldHelpers.UFFHasAllMoleculeParams(full):
+            rdForceFieldHelpers.UFFOptimizeMolecule(full)
     charge = Chem.GetFormalCharge(full)
     numbers = [atom.GetAtomicNum() for atom in full.GetAtoms()]
     return Atoms(numbers, full.GetConformer().GetPositions(), info={"smiles": smiles, "charge": charge})
