@@ -170,12 +170,17 @@ class Profile:
         return specs
 
     def empirical_specs(self, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
-        """ASTEROID with labels of an empirical force field, for which no accurate label is given up (section 5.3)."""
-        level, labels = self.empirical["level"], self.empirical["labels"]
+        """ASTEROID with labels of an empirical force field, for which no accurate label is given up (section 5.3).
+
+        As in the paper, every model is at the smallest budget (Table 1), GemNet at larger ones too (appendix A.3).
+        """
+        level, labels, budgets = (self.empirical[name] for name in ("level", "labels", "budgets"))
+        if not model.startswith("gemnet"):
+            budgets = [min(budgets)]
         return [
             replace(spec, method="asteroid", inaccurate=level, inaccurate_budget=labels)
             for spec in self.specs("standard", model, molecules)
-            if spec.budget in self.empirical["budgets"]
+            if spec.budget in budgets
         ]
 
     def gamma_specs(self, model: str, gamma: float, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
