@@ -90,24 +90,26 @@ def survival(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 @_styled
 def densities(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], xlabel: str, ylabel: str, start: float = 0.0
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], reference: str, xlabel: str, ylabel: str, start: float = 0.0
 ) -> Figure:
-    """Densities of distances or of vibrations, a panel for each, over the first one in grey, the reference.
+    """Densities of distances or of vibrations, a panel for each, over the reference in grey.
 
     Args:
-        curves: label to places and densities (points,), two or more.
+        curves: label to places and densities (points,), one or more.
+        reference: label of the one that is grey, if it is there.
         start: where the horizontal axis begins.
     """
-    (reference, grey), *others = curves.items()
-    colors = _colors(name for name, _ in others)
-    figure, panels = plt.subplots(
-        len(others), 1, figsize=(WIDTH, 0.6 + 1.5 * len(others)), squeeze=False, sharex=True, sharey=True
-    )
-    for axes, (label, (x, density)) in zip(panels.flat, others):
-        axes.fill_between(*grey, color="0.8", lw=0, label=reference)
-        axes.plot(x, density, color=colors[label], lw=1.5, label=label)
+    others = {label: curve for label, curve in curves.items() if label != reference}
+    colors, number = _colors(others), max(1, len(others))
+    size = (WIDTH, 0.6 + 1.5 * number)
+    figure, panels = plt.subplots(number, 1, figsize=size, squeeze=False, sharex=True, sharey=True)
+    for axes, label in zip(panels.flat, others or [reference]):
+        if reference in curves:
+            axes.fill_between(*curves[reference], color="0.8", lw=0, label=reference)
+        if label in others:
+            axes.plot(*others[label], color=colors[label], lw=1.5, label=label)
         axes.set_title(label, fontsize="medium", loc="right", y=0.9)
     seen = max(x[density > 1e-2 * density.max()].max() for x, density in curves.values())
     axes.set(xlabel=xlabel, ylim=(0, None), xlim=(start, seen))
-    panels[len(others) // 2, 0].set_ylabel(ylabel)
+    panels[number // 2, 0].set_ylabel(ylabel)
     return figure

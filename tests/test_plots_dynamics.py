@@ -34,7 +34,10 @@ FIGURES = {
     "largest_distances": ((COURSES, LIMIT), ["time [ps]", "largest pair distance [Å]"]),
     "step_sizes": ((step_table(),), ["time step [fs]", "fraction that stays together"]),
     "survival": (({"3 fs": stability.survival([100, 500, 1000], [True, True, False])},), ["time [ps]", "fraction"]),
-    "densities": (({"GFN2": curve(0), "ASTEROID": curve(40)}, "wavenumber [1/cm]", "density [cm]"), ["[1/cm]", "[cm]"]),
+    "densities": (
+        ({"GFN2": curve(0), "ASTEROID": curve(40)}, "GFN2", "wavenumber [1/cm]", "density [cm]"),
+        ["[1/cm]", "[cm]"],
+    ),
 }
 
 
@@ -65,9 +68,18 @@ def test_step_sizes_have_a_panel_for_each_measure():
 
 def test_each_density_has_a_panel_over_the_reference():
     curves = {"GFN2": curve(0), "ASTEROID": curve(40), "standard": curve(20)}
-    figure = plots_dynamics.densities(curves, "wavenumber [1/cm]", "density [cm]", start=500.0)
+    figure = plots_dynamics.densities(curves, "GFN2", "wavenumber [1/cm]", "density [cm]", start=500.0)
     assert [axes.get_title(loc="right") for axes in figure.axes] == ["ASTEROID", "standard"]
     for axes, name in zip(figure.axes, ("ASTEROID", "standard")):
         (line,) = axes.get_lines()
         np.testing.assert_array_equal(line.get_ydata(), curves[name][1])
         assert len(axes.collections) == 1 and axes.get_xlim()[0] == 500
+
+
+@pytest.mark.parametrize("there", [["GFN2"], ["ASTEROID"]], ids=["reference alone", "no reference"])
+def test_densities_that_were_not_found_leave_the_others(there):
+    curves = {name: curve(0) for name in there}
+    figure = plots_dynamics.densities(curves, "GFN2", "wavenumber [1/cm]", "density [cm]")
+    (axes,) = figure.axes
+    assert axes.get_title(loc="right") == there[0]
+    assert (len(axes.collections), len(axes.lines)) == ((1, 0) if there == ["GFN2"] else (0, 1))
