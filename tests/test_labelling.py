@@ -328,6 +328,11 @@ class TestShell:
         assert shell.main(["--molecule", str(tmp_path / "mine.xyz"), "--level", "gfn2"]) == 1
         assert "mine.xyz" in capsys.readouterr().err
 
+    def test_a_task_that_was_refused_can_be_put_right(self, tmp_path):
+        arguments = ["--molecule", "methanol", "--level", "gfn2", "--frames", "2", "--output", str(tmp_path / "a.jsonl")]
+        assert shell.main([*arguments, "--charge", "1"]) == 1
+        assert shell.main(arguments) == 0
+
     def test_a_periodic_file_is_refused(self, tmp_path, capsys, frames):
         images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[9, 9, 9], pbc=True) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.extxyz", images)

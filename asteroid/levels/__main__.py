@@ -68,7 +68,7 @@ def _label(options: argparse.Namespace) -> None:
     target = ledger.with_suffix(".npz")
     if target.exists() and Path(options.molecule).exists() and target.samefile(options.molecule):
         raise ValueError(f"{target} would take the place of the frames themselves; choose another --output")
-    there = [path for path in (ledger, target) if path.exists()]
+    there = [path for path in (ledger, target) if path.exists() and path.stat().st_size]
     if there and not options.resume:
         raise ValueError(f"{there[0]} is there already; go on with it by --resume, or choose another --output")
     given = {key: getattr(options, key) for key in ("charge", "basis", "code")}
