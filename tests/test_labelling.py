@@ -329,7 +329,8 @@ class TestShell:
         assert "mine.xyz" in capsys.readouterr().err
 
     def test_a_task_that_was_refused_can_be_put_right(self, tmp_path):
-        arguments = ["--molecule", "methanol", "--level", "gfn2", "--frames", "2", "--output", str(tmp_path / "a.jsonl")]
+        arguments = ["--molecule", "methanol", "--level", "gfn2", "--frames", "2"]
+        arguments += ["--output", str(tmp_path / "a.jsonl")]
         assert shell.main([*arguments, "--charge", "1"]) == 1
         assert shell.main(arguments) == 0
 
