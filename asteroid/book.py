@@ -344,7 +344,8 @@ def _sources(folder: Path, page: Page, profile: str) -> str:
 
 
 def _records(folder: Path, profile: str) -> str:
-    return _digest(folder, folder.glob(f"results/{profile}/*.json"))
+    labels = folder.glob("results/label_cost/*.jsonl")
+    return _digest(folder, [*folder.glob(f"results/{profile}/*.json"), *labels])
 
 
 def _digest(folder: Path, paths: Iterable[Path]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asteroid import comparison, datasets, planner, simulations, stability, sweeps, toy
+from asteroid.levels import labelling
 from asteroid.methods import MODEL_NAMES
 from asteroid.profiles import Profile
 from asteroid.records import Store
@@ -325,16 +326,20 @@ def _name(molecule: str) -> str:
 
 
 def label_cost(evidence: Evidence) -> Finding:
-    """Section 5.1: seconds of an accurate label over those of a DFT label."""
-    profile, ratios, atoms = evidence.profile, {}, []
-    for molecule in profile.molecules:
-        levels = (profile.accurate_level(molecule), profile.inaccurate)
-        accurate, cheap = (datasets.load(molecule, level=level) for level in levels)
-        if accurate.median_seconds is not None and cheap.median_seconds is not None:
-            ratios[molecule] = accurate.median_seconds / cheap.median_seconds
-            atoms.append(len(accurate.z))
+    """Section 5.1: seconds of a CCSD(T) label over those of a PBE label, as the page on costs measured them.
+
+    The paper's smallest molecule has nine atoms; CCSD(T) grows with the size by three or four powers more than DFT.
+    """
+    folder, ratios, large = evidence.store.folder.parent / "label_cost", {}, {}
+    for molecule in datasets.molecules():
+        ledgers = [folder / f"{molecule}_{level}.jsonl" for level in ("ccsd(t)", "pbe")]
+        if all(ledger.exists() for ledger in ledgers):
+            # The first label of a session takes longer by the start of its program.
+            seconds = [[row["seconds"] for row in labelling.rows(ledger) if row["frame"]] for ledger in ledgers]
+            ratios[molecule] = np.median(seconds[0]) / np.median(seconds[1])
+            if len(datasets.load(molecule, level="mmff").z) >= 9:
+                large[molecule] = bool(ratios[molecule] >= 20)
     if not ratios:
         return Finding("these labels were not timed", OTHER_DATA)
-    said = "; ".join(f"{_name(molecule)} {ratio:.1f}" for molecule, ratio in ratios.items())
-    # CCSD(T) grows by three powers of the size more than DFT, and the paper's smallest molecule has nine atoms.
-    return Finding(said, REPRODUCED if max(ratios.values()) >= 20 else OTHER_DATA if max(atoms) < 9 else NOT)
+    said = "; ".join(f"{_name(molecule)} {ratios[molecule]:.1f}" for molecule in sorted(ratios, key=ratios.get))
+    return of_order(large, said) if large else Finding(said, OTHER_DATA)

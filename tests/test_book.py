@@ -100,6 +100,7 @@ def test_fresh_page_is_kept(tree, executed):
         "asteroid/models/egnn.py",
         "asteroid/data/methanol.json",
         "results/smoke/key.json",
+        "results/label_cost/methanol_pbe.jsonl",
     ],
 )
 def test_page_is_stale_when_what_it_depends_on_changes(tree, executed, changed):

@@ -69,8 +69,8 @@ LAYERS = {
     "sweeps": {"baselines", "book", "processes", "profiles", "runs", "training", "workload"},
     "comparison": {"methods", "planner", "profiles", "records", "runs"},
     "judges": {
-        *("comparison", "datasets", "methods", "planner", "profiles", "records", "runs", "simulations", "stability"),
-        *("sweeps", "toy"),
+        *("comparison", "datasets", "levels", "methods", "planner", "profiles", "records", "runs", "simulations"),
+        *("stability", "sweeps", "toy"),
     },
     "claims": {"judges", "profiles", "records"},
     "plans": {"bias", "datasets", "pilots", "planner", "profiles", "records", "runs", "sweeps"},
