@@ -168,7 +168,8 @@ class RunSpec:
 
     @property
     def _written(self) -> tuple[int | None, ...]:
-        return tuple(_written(self.molecule, level) for level in (self.accurate, self.inaccurate))
+        pairs = ((self.molecule, self.accurate), *self.together)
+        return tuple(_written(molecule, level) for molecule, own in pairs for level in (own, self.inaccurate))
 
     @property
     def builds_on(self) -> "tuple[RunSpec, ...]":
@@ -410,9 +411,12 @@ def label_cost(sets: Iterable[datasets.LabelledSet]) -> float | None:
 
 def _other_splits(spec: RunSpec) -> list[datasets.Split]:
     """Those of the other molecules, for the methods that use them."""
-    alone = replace(spec, method="asteroid-multi") if spec.together else spec
-    others = [pair for pair in spec.together if pair[0] != spec.molecule]
-    return [split_of(replace(alone, molecule=molecule, accurate=level)) for molecule, level in others]
+    return [
+        # The pre-training itself would be that of the first molecule, whichever is asked for.
+        split_of(replace(spec, method="asteroid-multi", molecule=molecule, accurate=level))
+        for molecule, level in spec.together
+        if molecule != spec.molecule
+    ]
 
 
 def _stem(molecule: str) -> str:

@@ -299,15 +299,15 @@ def test_an_interrupted_run_goes_on_with_another_number_of_threads(before, after
 
     calls = []
 
-    def killed_in_the_second_stage(*args, **kwargs):
+    def killed_in_the_last_stage(*args, **kwargs):
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise KeyboardInterrupt
         return fit(*args, **kwargs)
 
     try:
         torch.set_num_threads(before)
-        monkeypatch.setattr(training, "fit", killed_in_the_second_stage)
+        monkeypatch.setattr(training, "fit", killed_in_the_last_stage)
         with pytest.raises(KeyboardInterrupt):
             runs.run(spec, store, progress=False)
         torch.set_num_threads(after)
