@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from asteroid.datasets import LabelledSet
 
 
+LARGEST_FORCE = 1000.0
+"""kcal/mol/Å, mean over atoms. More means wrong units or an exploded trajectory."""
+
+
 def check(labelled: "LabelledSet") -> None:
     """Raise a DatasetError for what no model should be trained on, which `LabelledSet` lists."""
     name = f"{labelled.molecule} ({labelled.level})"
@@ -47,7 +51,7 @@ def check(labelled: "LabelledSet") -> None:
         raise DatasetError(f"{name}: z holds {odd}; atomic numbers from 1 to 118 were expected.")
     _check_distances(labelled, name)
     mean_force = float(labelled.force.norm(dim=-1).mean())
-    if mean_force > 1000:
+    if mean_force > LARGEST_FORCE:
         raise DatasetError(
             f"{name}: the mean force is {mean_force:.0f} kcal/mol/Å, a molecule near room temperature has 10 to 100. "
             f"Wrong units? It would be {mean_force / 23.06:.0f} if labels in kcal/mol were taken for eV "

@@ -243,28 +243,30 @@ def table() -> "pd.DataFrame":
     """One row for each embedded molecule and level, from the records and the frame numbers, without reading labels.
 
     Returns:
-        Columns molecule, SMILES, atoms, level, theory, code, labels, "also at ccsd(t)" (frames that have that label
-        too), "seconds per label" (median, one core), "timed" (labels that it is the median of), "core hours" (that
-        price times all labels), "temperature K" (of the sampling).
+        Columns molecule, SMILES, atoms, level, theory, code, labels, "also accurate" (frames that have a label of
+        ccsd(t), or of ccsd where there is none, too), "seconds per label" (median, one core), "timed" (labels that it
+        is the median of), "core hours" (that price times all labels), "temperature K" (of the sampling).
     """
     import pandas as pd
 
     rows = []
     for molecule in molecules():
         known = levels(molecule)
-        shared = _frame_numbers(molecule, "ccsd(t)") if "ccsd(t)" in known else np.array([], dtype=np.int64)
+        accurate = [level for level in known if level in ("ccsd(t)", "ccsd")][-1:]
+        shared = [_frame_numbers(molecule, level) for level in accurate] or [[]]
         for level in known:
             record = sources.read_record(DATA / f"{molecule}_{level}.npz")
+            seconds = record["seconds_median"] if record["timed"] else np.nan
             columns = ("molecule", "smiles", "atoms", "level", "theory")
             rows.append(
                 {column: record[column] for column in columns}
                 | {
                     "code": f"{record['code']} {record['code_version']}",
                     "labels": record["frames"],
-                    "also at ccsd(t)": len(np.intersect1d(_frame_numbers(molecule, level), shared)),
-                    "seconds per label": record["seconds_median"],
+                    "also accurate": len(np.intersect1d(_frame_numbers(molecule, level), shared[0])),
+                    "seconds per label": seconds,
                     "timed": record["timed"],
-                    "core hours": record["seconds_median"] * record["frames"] / 3600,
+                    "core hours": seconds * record["frames"] / 3600,
                     "temperature K": record["temperature_K"],
                 }
             )

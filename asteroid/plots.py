@@ -387,7 +387,8 @@ def error_against_cost(table: pd.DataFrame) -> Figure:
     """Force error of each level against the accurate one, by the seconds of a label; a panel for each molecule.
 
     Args:
-        table: rows with columns `molecule`, `level`, `seconds`, `error` (kcal/mol/Å).
+        table: rows with columns `molecule`, `level`, `seconds`, `error` (kcal/mol/Å, mean over frames), `low` and
+            `high` (ends of the line that shows how frames differ).
     """
     molecules, colors = list(dict.fromkeys(table["molecule"])), _colors(table["level"].str.upper())
     figure, panels = _grid(len(molecules), 2.9, sharex=True, sharey=True)
@@ -395,11 +396,12 @@ def error_against_cost(table: pd.DataFrame) -> Figure:
         rows = table[table["molecule"] == molecule].assign(level=lambda rows: rows["level"].str.upper())
         for (level, color), marker in zip(colors.items(), cycle(_MARKERS)):
             part = rows[rows["level"] == level]
+            axes.vlines(part["seconds"], part["low"], part["high"], color=color, lw=1.5)
             axes.plot(part["seconds"], part["error"], marker, color=color, ms=7, label=level)
         axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
         _plain_log_axis(axes.yaxis)
     figure.supxlabel("seconds of a label, one core", fontsize="medium")
-    figure.supylabel("mean error of the force [kcal/mol/Å]", fontsize="medium")
+    figure.supylabel("error of the force [kcal/mol/Å]", fontsize="medium")
     _legend_below(figure, *panels[0].get_legend_handles_labels())
     return figure
 

@@ -253,8 +253,8 @@ def write_npz(
     record = {**record, "frames": len(arrays["E"]), "atoms": len(arrays["z"])}
     if fields["seconds"] is not None:
         arrays["seconds"] = _narrowest(fields["seconds"])
-        record["seconds_median"] = float(f"{np.nanmedian(fields['seconds']):.3g}")
         record["timed"] = int(np.isfinite(fields["seconds"]).sum())
+        record["seconds_median"] = float(f"{np.nanmedian(fields['seconds']):.3g}") if record["timed"] else None
     try:
         with files.replacing(path.with_suffix(".json")) as beside, files.replacing(path) as temporary:
             with open(temporary, "wb") as file:

@@ -88,7 +88,7 @@ def report(specs: Iterable[RunSpec], folder: Path, speed_up: float = SPEED_UP) -
     totals = rows.groupby("source")[["runs", "hours"]].sum()
     formats = {"steps": "{:,.0f}".format, "hours": "{:.1f}".format}
     lines = [rows.to_string(index=False, formatters=formats, na_rep="unknown"), ""]
-    lines.append(f"{rows['runs'].sum()} trainings in all, of {rows['steps'].sum():,.0f} steps at most.")
+    lines.append(f"{rows['runs'].sum()} runs in all, of {rows['steps'].sum():,.0f} steps at most.")
     if "records" in totals.index:
         lines.append(f"{totals.loc['records', 'hours']:.1f} hours by the step times of the records in {folder}.")
     if "estimate" in totals.index:
@@ -98,7 +98,7 @@ def report(specs: Iterable[RunSpec], folder: Path, speed_up: float = SPEED_UP) -
             f"benchmarks/README.md): {hours * speed_up:,.0f} hours on one core by measured step times."
         )
     if "none" in totals.index:
-        lines.append(f"Not in these hours: {totals.loc['none', 'runs']:.0f} trainings of which no step was ever timed.")
+        lines.append(f"Not in these hours: {totals.loc['none', 'runs']:.0f} runs of which no step was ever timed.")
     return "\n".join([*lines, "Hours are of one training after the other, whatever is recorded already."])
 
 

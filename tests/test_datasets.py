@@ -149,8 +149,8 @@ def test_table_states_counts_and_costs() -> None:
     assert len(table) == len(EMBEDDED)
     rows = table.set_index(["molecule", "level"])
     assert rows.loc[("methanol", "ccsd(t)"), "labels"] == 450
-    assert rows.loc[("methanol", "gfn2"), "also at ccsd(t)"] == 450
-    assert rows.loc[("malonaldehyde", "gfn2"), "also at ccsd(t)"] == 0
+    assert rows.loc[("methanol", "gfn2"), "also accurate"] == 450
+    assert rows.loc[("malonaldehyde", "gfn2"), "also accurate"] == 0
     assert rows.loc[("ethanol", "gfn2"), "SMILES"] == "CCO"
     cost = rows["seconds per label"]
     assert cost[("methanol", "gfn2")] < 0.05 < cost[("methanol", "pbe")] < cost[("methanol", "ccsd(t)")]
@@ -213,7 +213,7 @@ def test_growing_labels_are_embedded(
     source.write_text(text)
     embed.embed([source])
     assert_same_labels(load("methanol", "ccsd(t)"), accurate[:6])
-    assert datasets.table()["also at ccsd(t)"].tolist() == [6, 6]
+    assert datasets.table()["also accurate"].tolist() == [6, 6]
     source.write_text(json.dumps({**lines[0], "frame": 1}) + "\n")
     with pytest.raises(DatasetError, match="order"):
         embed.embed([source])

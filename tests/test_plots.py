@@ -37,6 +37,7 @@ def rows() -> pd.DataFrame:
     table["geometries"], table["against"] = table["budget"], table["level"].str.upper()
     table["name"] = np.where(table["seed"] == 0, "EGNN", "GemNet-T")
     table["functions"], table["seconds"], table["error"] = table["budget"], table["budget"] / 10.0, table["force_mae"]
+    table["low"], table["high"] = 0.5 * table["error"], 2 * table["error"]
     table["setting"], table["value"], table["ratio"] = table["series"], table["force_mae"], table["budget"]
     return table
 

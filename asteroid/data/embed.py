@@ -50,6 +50,7 @@ _SMILES = {
     "ethanol": "CCO",
     "malonaldehyde": "O=CCC=O",
 }
+_COLUMNS = ("place", "frame", "E", "F", "seconds")  # of a label
 _SETTINGS = {"charge": 0, "basis": "cc-pvdz", "grid": [50, 194]}  # of a ledger that is embedded
 # The sampling run did not time its labels.
 _GFN2_SECONDS = {
@@ -109,17 +110,22 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
     rows: dict[int, dict[str, Any]] = {}
     versions, machines = [], []
     for path in files:
-        if path.suffix == ".jsonl":
-            found, sessions = _lines(path, sampled)
-            newer = [session["code_version"] for session in sessions]
-            machines += [session["machine"] for session in sessions]
-        else:
-            found, newer = _rows(path, sampled), []
-            if path == target:
-                record = sources.read_record(path)
-                newer, machines = [record["code_version"]], [*machines, *record.get("machine", "").split("; ")]
-        rows |= {row["place"]: row for row in found}
+        try:
+            if path.suffix == ".jsonl":
+                found, sessions = _lines(path, sampled)
+                newer = [session["code_version"] for session in sessions]
+                machines += [session["machine"] for session in sessions]
+            else:
+                found, newer = _rows(path, sampled), []
+                if path == target:
+                    record = sources.read_record(path)
+                    newer, machines = [record["code_version"]], [*machines, *record.get("machine", "").split("; ")]
+            rows |= {row["place"]: {key: row[key] for key in _COLUMNS} for row in found}
+        except (IndexError, KeyError, TypeError) as error:
+            raise datasets.DatasetError(f"{path} holds no labels of frames of the gfn2 set ({error!r}).") from None
         versions += newer
+    if not rows:
+        raise datasets.DatasetError(f"{', '.join(map(str, files))}: no label is in it yet.")
     places = np.array(sorted(rows))
     frame = np.array([rows[place]["frame"] for place in places])
     if not np.array_equal(frame, sampled["order"][places]):
@@ -167,8 +173,8 @@ def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     # A shifted frame number would give every label a wrong geometry without any other sign.
     if not np.allclose(arrays["R"], sampled["R"][arrays["frame"]], rtol=0, atol=1e-6):
         raise datasets.DatasetError(f"{path}: its geometries are not the gfn2 set's at its `frame` numbers.")
-    keys = {"place": "place_in_order", "frame": "frame", "E": "E", "F": "F", "seconds": "seconds"}
-    return [{ours: arrays[theirs][k] for ours, theirs in keys.items()} for k in range(len(arrays["E"]))]
+    arrays["place"] = arrays["place_in_order"]
+    return [{key: arrays[key][k] for key in _COLUMNS} for k in range(len(arrays["E"]))]
 
 
 def _lines(path: Path, sampled: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

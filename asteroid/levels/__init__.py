@@ -23,7 +23,7 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     """The ASE calculator of a level of theory.
 
     Its attribute `code` names the program that computes. Every level but `lj` takes `charge`, the total charge, 0 by
-    default. All labels are made on one core.
+    default. All compute on one core; `gfn2` only where OMP_NUM_THREADS=1 was set before Python started.
 
     Args:
         level: one of those in `table()`, such as "ccsd(t)".

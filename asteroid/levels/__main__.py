@@ -73,8 +73,6 @@ def _label(options: argparse.Namespace) -> None:
         raise ValueError(f"{there[0]} is there already; go on with it by --resume, or choose another --output")
     given = {key: getattr(options, key) for key in ("charge", "basis", "code")}
     settings = {key: value for key, value in given.items() if value is not None}
-    if getattr(frames, "charge", 0):
-        settings.setdefault("charge", frames.charge)
     executor = processes.pool(options.processes) if options.processes > 1 else None
     try:
         with processes.ended_on_interrupt():
@@ -106,6 +104,8 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         arrays = sources.archive(path, ["z", "R"], optional=["r_unit"])
         to_angstrom = units.factor(str(arrays.get("r_unit", "Ang")), units.LENGTH)
         frames = {"z": arrays["z"], "pos": to_angstrom * arrays["R"]}
+        if path.with_suffix(".json").exists():  # as `asteroid.save` writes it, with the charge
+            frames["provenance"] = sources.read_record(path)
     else:
         try:
             images = ase.io.read(path, index=":")
@@ -118,7 +118,7 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
             raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
         frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
-        frames["charge"] = int(images[0].info.get("charge", 0))
+        frames["provenance"] = {"settings": {"charge": int(images[0].info.get("charge", 0))}}
     name = molecule if molecule in datasets.molecules() else path.stem
     return name, SimpleNamespace(molecule=name, **frames)
 

@@ -1,9 +1,9 @@
 """Hartree-Fock, density functionals and correlated wave functions, by Psi4 or by PySCF.
 
 Both codes get the same task: a closed shell, one thread, no symmetry, spherical basis functions, frozen core in
-correlated methods, the same number of grid points for functionals, whose weights the forces take as constant. They
-differ in one thing: Psi4 fits densities in all methods, PySCF in Hartree-Fock and functionals only, since it has no
-gradients of fitted MP2 and CCSD(T).
+correlated methods, the same grid for functionals but for the points that PySCF prunes; forces take its weights as
+constant. They differ in one thing: Psi4 fits densities in all methods, PySCF in Hartree-Fock and functionals only,
+since it has no gradients of fitted MP2 and CCSD(T).
 """
 
 import json
@@ -85,7 +85,7 @@ class AbInitio(Calculator):
     def _no_basis(self) -> CalculatorSetupError:
         return CalculatorSetupError(
             f"{self.code} has no basis {self.basis!r}, or it lacks an element of {self.atoms.symbols}; take another, "
-            "such as cc-pvdz (H to Kr) or def2-svp (H to Rn)."
+            "such as def2-svp (H to Rn)."
         )
 
 
@@ -123,6 +123,8 @@ class PySCF(AbInitio):
                 return compute(molecule)
         except CalculationFailed:
             raise
+        except BasisNotFoundError:  # that which fits densities
+            raise self._no_basis() from None
         except Exception as error:
             # Whatever fails fails for this frame only.
             raise self._failure(f"{type(error).__name__}: {error}") from None
@@ -143,14 +145,13 @@ class PySCF(AbInitio):
     def _correlated(self, molecule: "gto.Mole") -> tuple[float, np.ndarray]:
         from pyscf import cc, mp, scf
         from pyscf.cc import ccsd_t_lambda_slow
-        from pyscf.data import elements
         from pyscf.grad import ccsd_t
 
         field = scf.RHF(molecule)
         field.conv_tol = 1e-10  # what the default leaves would show in the forces
         field.kernel()
         self._check(field.converged, "the self-consistent field")
-        frozen = elements.chemcore(molecule)
+        frozen = _core_orbitals(molecule)
         if self.method == "mp2":
             perturbed = mp.MP2(field, frozen=frozen)
             perturbed.kernel()
@@ -173,6 +174,14 @@ class PySCF(AbInitio):
     def _check(self, converged: bool, what: str) -> None:
         if not converged:
             raise self._failure(f"{what} did not converge")
+
+
+def _core_orbitals(molecule: "gto.Mole") -> int:
+    """Orbitals of the noble gas before each atom, as Psi4 freezes them, without those of a core potential."""
+    replaced = np.array([molecule.atom_nelec_core(k) for k in range(molecule.natm)])
+    nuclei = replaced + [molecule.atom_charge(k) for k in range(molecule.natm)]
+    cores = np.array([0, 2, 10, 18, 36, 54])[np.searchsorted([2, 10, 18, 36, 54], nuclei)]
+    return int(np.maximum(cores - replaced, 0).sum()) // 2
 
 
 class Psi4(AbInitio):
@@ -215,7 +224,7 @@ class Psi4(AbInitio):
         self._process = subprocess.Popen(
             [*command, "--nthread", "1"],
             cwd=folder.name,
-            env={**os.environ, "PSI_SCRATCH": folder.name},
+            env={**os.environ, "PSI_SCRATCH": folder.name, "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -22,7 +22,9 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
 
 from asteroid import levels, units
+from asteroid.checks import LARGEST_FORCE
 from asteroid.datasets import LabelledSet
+from asteroid.levels.ab_initio import FUNCTIONALS
 from asteroid.levels.molecules import check_molecule
 from asteroid.sources import DatasetError
 from asteroid.training import progress_bar
@@ -66,8 +68,8 @@ def label(
             one core, set OMP_NUM_THREADS=1 before Python starts.
         retry: try frames again that failed earlier.
         progress: show a bar with the time left.
-        settings: of `levels.calculator`. The bonds of `mmff` are those of the first frame that is whole, unless
-            `reference` is given.
+        settings: of `levels.calculator`; by default the charge under which the frames were sampled and the code of the
+            ledger. The bonds of `mmff` are those of the first frame that is whole, unless `reference` is given.
 
     Returns:
         The frames that have a label, in their order, with `seconds`. The provenance names theory, code, its version,
@@ -91,13 +93,18 @@ def label(
         raise ValueError("nothing says which molecule the frames are of; pass molecule, such as molecule='ethanol'")
     if level == "mmff":
         settings = {"reference": Atoms(z, _first_whole(z, pos))} | settings
+    sampled = known.get("settings")
+    if isinstance(sampled, Mapping) and sampled.get("charge") and level != "lj":
+        settings.setdefault("charge", sampled["charge"])
+    sessions, rows = _read(ledger)
+    if sessions and sessions[-1]["level"] == level:  # not another code that was installed meanwhile
+        settings.setdefault("code", sessions[-1]["code"])
     calculator = levels.calculator(level, **settings)
     plain = {name: getattr(calculator, name, None) for name in _SETTINGS}
     plain = {name: value for name, value in plain.items() if value not in (None, {})}
     # As JSON has it, to compare with what was read.
     session = json.loads(json.dumps({"molecule": molecule, "level": level, "code": calculator.code, "settings": plain}))
     session |= {"code_version": levels.version(calculator.code), "z": z.tolist(), "machine": _machine()}
-    sessions, rows = _read(ledger)
     _check_same_task(ledger, sessions, session)
     _check_same_frames(ledger, rows, z, pos)
     todo = [k for k in range(len(pos)) if k not in rows or (retry and "failure" in rows[k])]
@@ -179,6 +186,8 @@ def _label_one(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
     seconds = round(time.perf_counter() - start, 4)
     if not (np.isfinite(force).all() and np.isfinite(energy)):
         return {"failure": "energy or forces are not finite", "seconds": seconds}
+    if (mean := np.linalg.norm(force, axis=1).mean()) > LARGEST_FORCE:  # one such frame and the whole set is refused
+        return {"failure": f"the mean force is {mean:.3g} kcal/mol/Å; did the trajectory explode?", "seconds": seconds}
     return {"E": energy, "F": force.tolist(), "seconds": seconds}
 
 
@@ -191,13 +200,11 @@ def _read(ledger: Path) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]
     for number, line in enumerate(lines[:-1], start=1):
         try:
             content = json.loads(line)
-            if "frame" in content:
-                labelled = "failure" in content or {"E", "F", "seconds"} <= content.keys()
-                if not (labelled and "geometry" in content):
-                    raise KeyError("a label")
-                rows[content["frame"]] = content
-            else:
+            if "frame" not in content:
                 sessions.append({key: content[key] for key in (*_TASK, "code_version", "machine")})
+            elif sessions:
+                _check_label(content, len(sessions[-1]["z"]))
+                rows[content["frame"]] = content
         except (ValueError, KeyError, TypeError):
             raise DatasetError(
                 f"Line {number} of {ledger} is not that of a ledger of labels. If it is one, delete that line and the "
@@ -212,6 +219,16 @@ def _read(ledger: Path) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]
     ):
         raise DatasetError(f"{ledger} is no ledger of labels; choose another file.")
     return sessions, rows
+
+
+def _check_label(content: Mapping[str, Any], atoms: int) -> None:
+    """Raise a ValueError, KeyError or TypeError for a line that says less than a label of so many atoms must."""
+    if not (isinstance(content["frame"], int) and "geometry" in content):
+        raise KeyError("frame and geometry")
+    if "failure" not in content:
+        force = np.array(content["F"], dtype=np.float64).reshape(atoms, 3)
+        if not np.isfinite([*force.flat, float(content["E"]), float(content["seconds"])]).all():
+            raise ValueError("not finite")
 
 
 def _first_whole(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
@@ -279,6 +296,7 @@ def _labelled(
     ours = {k: row for k, row in sorted(rows.items()) if k < len(pos)}
     made = {k: row for k, row in ours.items() if "failure" not in row}
     last = sessions[-1]
+    settings = {key: value for key, value in last["settings"].items() if key != "grid" or last["level"] in FUNCTIONALS}
     if not made:
         reason = next(iter(ours.values()))["failure"] if ours else "there is none"
         raise DatasetError(f"None of the {len(pos)} frames of {last['molecule']} has a {last['level']} label: {reason}")
@@ -289,7 +307,7 @@ def _labelled(
         "theory": theory,
         "code": last["code"],
         "code_version": ", ".join(dict.fromkeys(session["code_version"] for session in sessions)),
-        "settings": last["settings"],
+        "settings": settings,
         "machine": ", ".join(dict.fromkeys(session["machine"] for session in sessions)),
         "seconds_measured": "wall time of energy and forces of each frame",
         "failures": len(ours) - len(made),

@@ -23,7 +23,8 @@ def check_molecule(atoms: Atoms, charge: int) -> None:
     if electrons % 2 or electrons < 2:
         raise CalculatorSetupError(
             f"{atoms.symbols} with the charge {charge} has {electrons} electrons; only closed shells are supported, "
-            "which need an even number of them. Is `charge` the total charge?"
+            "which need an even number of them. Is `charge` the total charge? SMILES strings, .sdf and .mol files know "
+            "it; an .extxyz file says charge=-1 in its comment."
         )
     if not np.isfinite(atoms.positions).all():
         raise CalculationFailed(f"{atoms.symbols}: positions are not finite; did the trajectory explode?")

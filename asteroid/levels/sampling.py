@@ -59,6 +59,7 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
     Args:
         molecule: a SMILES string, such as "CCO"; or "ase:NAME" with a molecule of ASE's collection, such as
             "ase:CH3CH2OH"; or the path of a file that ASE reads, whose first frame is taken; or the atoms themselves.
+            Of files, .sdf and .mol know the charge, and an .extxyz that says charge=-1 in its comment.
         seed: of the conformer of a SMILES string.
 
     Returns:
@@ -66,15 +67,15 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
         UFF where these know it.
 
     Raises:
-        ValueError: a string that is no SMILES or no name, several molecules, or unpaired electrons.
+        ValueError: a string that is no SMILES or no name, a file that cannot be read, several molecules, or unpaired
+            electrons.
         FileNotFoundError: there is no such file.
-        ImportError: RDKit is not installed and a SMILES string was given.
+        ImportError: RDKit is not installed and a SMILES string or an .sdf or .mol file was given.
     """
     if isinstance(molecule, Atoms):
         atoms = molecule.copy()
     elif isinstance(molecule, os.PathLike) or Path(molecule).suffix.lower() in _FILES or os.path.isfile(molecule):
-        atoms = ase.io.read(molecule, index=0)
-        atoms.calc = None
+        atoms = _from_file(Path(molecule))
         if atoms.pbc.any():
             raise ValueError(f"{molecule} is periodic; a molecule alone was expected")
     elif molecule.startswith("ase:"):
@@ -265,6 +266,28 @@ def _vibrations(atoms: Atoms, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarr
     inner = left[:, outer:]  # orthogonal to all of them
     squared, modes = np.linalg.eigh(inner.T @ hessian @ inner)
     return squared, inner @ modes
+
+
+def _from_file(path: Path) -> Atoms:
+    try:
+        atoms = ase.io.read(path, index=0)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # ASE raises many types for a file that it cannot read
+        cause = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is no file of a molecule that ASE can read ({cause})") from None
+    atoms.calc = None
+    if path.suffix.lower() in (".sdf", ".mol"):  # of which ASE reads no charges
+        try:
+            from rdkit import Chem, rdBase
+        except ModuleNotFoundError:
+            raise ImportError(f"the charge of {path} needs RDKit: `pip install rdkit`; or give an .xyz file") from None
+        with rdBase.BlockLogs():
+            parsed = Chem.MolFromMolFile(str(path), sanitize=False)
+        if parsed is None:
+            raise ValueError(f"{path} is no file of a molecule that RDKit can read")
+        atoms.info["charge"] = Chem.GetFormalCharge(parsed)
+    return atoms
 
 
 def _from_smiles(smiles: str, seed: int) -> Atoms:

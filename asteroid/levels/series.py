@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 
 from asteroid import files, sources
+from asteroid.levels.labelling import geometry_key
 from asteroid.levels.sampling import Sample, geometry, langevin
 from asteroid.sources import DatasetError
 from asteroid.training import progress_bar
@@ -61,6 +62,8 @@ def frames(
     start = geometry(molecule, seed)
     name = str(start.symbols) if isinstance(molecule, Atoms) else str(molecule)
     task = {"molecule": name, "atoms": str(start.symbols), "level": level, "batch": batch, "seed": seed, **settings}
+    if start.info.get("smiles") != molecule:  # what the name of a file says nothing of
+        task["start"] = geometry_key(start.numbers, start.positions)
     task = json.loads(json.dumps(task))  # as it is read back
     batches: list[dict[str, Any]] = []
     there = 0
