@@ -175,7 +175,7 @@ def begin(namespace: dict, *known: str):
         The profile, from :func:`asteroid.profiles.load`.
 
     Raises:
-        ValueError: If a parameter is unknown, or a known one is not set.
+        ValueError: If a parameter is unknown, or a known one is not set, or the profile has no such ``model``.
 
     Example:
         ``settings = book.begin(globals(), "profile", "molecule")``
@@ -188,7 +188,10 @@ def begin(namespace: dict, *known: str):
             raise ValueError(f"parameter {name!r} is not set; give it a default in the cell tagged 'parameters'")
     from asteroid import profiles
 
-    return profiles.load(namespace["profile"])
+    profile = profiles.load(namespace["profile"])
+    if namespace.get("model") and "model" in known:
+        profile.recipe(namespace["model"])  # an unknown one is refused by a list of those known
+    return profile
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from asteroid.datasets import LabelledSet
 
 
-LARGEST_FORCE = 1000.0
+LARGEST_FORCE = 500.0
 """kcal/mol/Å, mean over atoms. More means wrong units or an exploded trajectory."""
 
 

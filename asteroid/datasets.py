@@ -39,7 +39,7 @@ _CHEAP_TO_ACCURATE = ("mmff", "gfn2", "pbe", "ccsd", "ccsd(t)")
 class LabelledSet:
     """Frames of one molecule, labelled at one level of theory.
 
-    Two frames are the same where their positions agree after rounding to 1e-4 Å.
+    Two frames are the same where no atom is further than `SAME_GEOMETRY` from where it is in the other.
 
     Args:
         molecule: name.
@@ -53,7 +53,7 @@ class LabelledSet:
 
     Raises:
         DatasetError: shapes or types that do not fit, no frame, no atomic numbers, numbers that are not finite, atoms
-            closer than 0.2 Å, or a mean force above 1000 kcal/mol/Å, which means wrong units.
+            closer than 0.2 Å, or a mean force above 500 kcal/mol/Å, which means wrong units.
     """
 
     molecule: str
@@ -67,6 +67,9 @@ class LabelledSet:
 
     def __post_init__(self) -> None:
         check(self)
+
+    def __repr__(self) -> str:
+        return f"LabelledSet({self.molecule!r}, {self.level!r}, {len(self)} frames of {len(self.z)} atoms)"
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -405,5 +408,5 @@ def _frame_numbers(molecule: str, level: str) -> np.ndarray:
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name.lower(), known, n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

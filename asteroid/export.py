@@ -29,8 +29,8 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
     weights = np.asarray(weights, dtype=float)
     if weights.shape != (len(labelled),) or not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise DatasetError(
-            f"weights have the shape {weights.shape} and lie between {weights.min():g} and {weights.max():g}; expected "
-            f"one for each of {len(labelled)} frames, 0 or more, as losses.bias_weights gives them."
+            f"weights have the shape {weights.shape}; expected one for each of {len(labelled)} frames, finite and 0 or "
+            "more, as losses.bias_weights gives them."
         )
     frames = []
     for pos, energy, force, weight in zip(labelled.pos, labelled.energy, labelled.force, weights):

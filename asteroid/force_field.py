@@ -46,6 +46,9 @@ class ForceField:
     def __post_init__(self):
         models.check_elements(self.model, self.z)
 
+    def __repr__(self) -> str:
+        return f"ForceField({type(self.model).__name__}, level {self.level!r}, {len(self.z)} atoms)"
+
     def energy_and_force(self, structure: "Atoms | Tensor | np.ndarray") -> tuple[Tensor, Tensor]:
         """Energy and force of an ASE Atoms object or of positions.
 

@@ -121,11 +121,12 @@ class Store:
 
 def _lock(folder: Path) -> int | None:
     """Descriptor of a folder that is ours alone until it is closed; None if the folder was removed meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)  # which nobody removes: an error here would come for ever
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         held = os.open(folder, os.O_RDONLY)
     except (FileNotFoundError, FileExistsError):
-        if folder.is_file():
+        if folder.is_symlink() or folder.is_file():
             raise
         return None
     with suppress(OSError):

@@ -73,13 +73,13 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
 
     Args:
         profile: Name of the profile.
-        records: The runs the page shows, each with ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and ``date``
-            (ISO 8601).
+        records: The runs the page shows, each with ``key``, ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and
+            ``date`` (ISO 8601).
         started: ``time.time()`` of the notebook's set-up cell, for the seconds that the page itself took.
     """
     from IPython.display import Markdown
 
-    records = list(records)
+    records = list({record.key: record for record in records}.values())  # a page may show one twice
     parts = [f"Profile **{profile}**"]
     if records:
         seeds = {seed for record in records for seed in getattr(record.spec, "seeds", None) or [record.spec.seed]}

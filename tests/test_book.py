@@ -282,15 +282,21 @@ def test_begin_looks_at_injected_parameters_only(monkeypatch):
         book.begin(namespace, "profile", "seed")
 
 
+def test_begin_refuses_a_model_that_the_profile_does_not_have():
+    assert book.begin({"profile": "smoke", "model": None}, "profile", "model").name == "smoke"
+    with pytest.raises(ValueError, match="profile 'smoke' has no model 'egn'; it has: egnn"):
+        book.begin({"profile": "smoke", "model": "egn"}, "profile", "model")
+
+
 def test_stamp_counts_runs_seeds_and_seconds():
     records = [
-        SimpleNamespace(spec=SimpleNamespace(seed=seed), seconds=600.0, date=date)
+        SimpleNamespace(key=date, spec=SimpleNamespace(seed=seed), seconds=600.0, date=date)
         for seed, date in [(0, "2026-03-01T10:00:00"), (1, "2026-03-02T10:00:00"), (1, "2026-03-02T11:00:00")]
     ]
-    text = book.stamp("laptop", records).data
+    text = book.stamp("laptop", [*records, records[0]]).data  # one of them is shown twice
     assert "3 runs over 2 seeds, of 2026-03-01 to 2026-03-02, 1,800 s in all" in text
     assert "make book PROFILE=laptop" in text
-    several = SimpleNamespace(spec=SimpleNamespace(seeds=(1, 2)), seconds=1.0, date="2026-03-02")
+    several = SimpleNamespace(key="1", spec=SimpleNamespace(seeds=(1, 2)), seconds=1.0, date="2026-03-02")
     assert "4 runs over 3 seeds" in book.stamp("laptop", [*records, several]).data
     assert "run" not in book.stamp("laptop").data
 

@@ -139,6 +139,10 @@ def test_indexing(index: object, accurate: LabelledSet) -> None:
     assert torch.equal(part.pos, accurate.pos[2:5]) and torch.equal(part.seconds, accurate.seconds[2:5])
 
 
+def test_a_set_is_printed_in_a_line(accurate: LabelledSet) -> None:
+    assert repr(accurate[:8]) == "LabelledSet('methanol', 'ccsd(t)', 8 frames of 6 atoms)"
+
+
 def test_one_integer_is_no_set(accurate: LabelledSet) -> None:
     with pytest.raises(TypeError, match="k : k"):
         accurate[3]
@@ -161,6 +165,7 @@ def test_table_states_counts_and_costs() -> None:
     [
         (("methanol",), r"gfn2, pbe, ccsd\(t\)"),
         (("methnol", "gfn2"), r"methanol.*Did you mean 'methanol'"),
+        (("Methanol", "gfn2"), r"methanol.*Did you mean 'methanol'"),
         (("methanol", "gfn1"), r"no level 'gfn1'.*pbe.*Did you mean 'gfn2'"),
     ],
 )
@@ -239,6 +244,7 @@ def test_growing_labels_are_embedded(
         (lambda s: {"force": s.force.index_fill(0, torch.tensor([2]), torch.inf)}, "force of frame 2 is not finite"),
         (lambda s: {"pos": s.pos / 10}, r"atoms 0 and \d of frame 0 are 0\.1.*length unit"),
         (lambda s: {"force": s.force * units.ENERGY["hartree"]}, r"mean force.*energy_unit='kcal/mol'"),
+        (lambda s: {"force": s.force * units.ENERGY["eV"]}, r"mean force.*energy_unit='kcal/mol'"),
     ],
 )
 def test_unusable_labels(change: object, message: str, accurate: LabelledSet) -> None:

@@ -40,9 +40,9 @@ def test_without_weights_every_frame_counts_the_same(cheap, tmp_path):
     assert {atoms.info["config_weight"] for atoms in ase.io.read(tmp_path / "cheap.xyz", ":", format="extxyz")} == {1.0}
 
 
-@pytest.mark.parametrize("weights", [np.ones(11), np.full(12, -1.0), np.full(12, np.nan), np.ones((12, 1))])
+@pytest.mark.parametrize("weights", [[], np.ones(11), np.full(12, -1.0), np.full(12, np.nan), np.ones((12, 1))])
 def test_weights_that_are_none_are_refused(cheap, tmp_path, weights):
-    with pytest.raises(DatasetError, match="expected one for each of 12 frames, 0 or more"):
+    with pytest.raises(DatasetError, match="expected one for each of 12 frames, finite and 0 or more"):
         cheap.to_extxyz(tmp_path / "cheap.extxyz", weights)
     assert not list(tmp_path.iterdir())
 

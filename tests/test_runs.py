@@ -266,6 +266,15 @@ def test_a_file_in_the_place_of_the_folder_is_an_error_and_no_endless_wait(store
         pass
 
 
+@pytest.mark.parametrize("link", ["", "work"], ids=["results", "results/work"])
+def test_a_link_to_a_disk_that_is_not_there_is_an_error_and_no_endless_wait(link, tmp_path):
+    store = Store(tmp_path / "results")
+    (store.folder / link).parent.mkdir(parents=True, exist_ok=True)
+    (store.folder / link).symlink_to(tmp_path / "not-mounted" / "results")
+    with pytest.raises(OSError, match="results"), store.alone(ASTEROID):
+        pass
+
+
 def test_of_many_that_arrive_while_the_folder_comes_and_goes_one_holds_it(store):
     inside = []
 
