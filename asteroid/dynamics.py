@@ -39,7 +39,8 @@ class Trajectory:
         pos: (frames, atoms, 3), Å, centre of mass at the origin.
         velocity: (frames, atoms, 3), Å/fs.
         time: (frames,), fs.
-        temperature: (frames,), K, of all 3 · atoms degrees of freedom.
+        temperature: (frames,), K, of all 3 · atoms degrees of freedom. The centre of mass is at rest at the start, and
+            without friction stays so: (atoms − 1)/atoms of what the other degrees of freedom have.
         potential_energy: (frames,), kcal/mol.
         largest_distance: (frames,) largest distance between two atoms, Å.
         limit: the largest distance at which the molecule still counts as whole, Å.
@@ -91,8 +92,9 @@ def langevin(
     It is what ASE's `Langevin(fixcm=False)` does, with the same random numbers. Without friction it is velocity Verlet,
     which conserves the total energy (NVE).
 
-    A replica that comes apart ends with its frames up to there, and the others go on. A time step that is too long for
-    the fastest vibration at the starts is warned of before the run, where to find that costs at most a tenth of it.
+    The centre of mass starts at rest. A replica that comes apart ends with its frames up to there, and the others go on.
+    A time step that is too long for the fastest vibration at the starts is warned of before the run, where to find that
+    costs at most a tenth of it.
 
     Args:
         atoms: start, or one for each replica, all of the same atoms in the same order; not changed.
@@ -198,7 +200,7 @@ class _Replica:
         self.generator = np.random.default_rng(seed)
         thermalize_momenta(atoms, temperature, rng=self.generator)
         if len(atoms) > 1:
-            Stationary(atoms)
+            Stationary(atoms, preserve_temperature=False)  # rescaled, inner motion would be too hot
         self.start, self.velocity = atoms.positions, atoms.get_velocities() * fs
         self.limit = 2 * _largest_distance(atoms.positions) if limit is None else limit
         self.rows: list[tuple] = []

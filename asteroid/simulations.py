@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from asteroid.profiles import Profile
 
 # Counts up when a change of the code makes recorded simulations obsolete that no setting tells apart.
-VERSION = 1
+VERSION = 2
 
 EDGES = np.round(np.arange(0, 15.01, 0.05), 2)
 """Bins of the distance distribution, Å."""
@@ -92,7 +92,7 @@ class SimulationRecord:
         time, failed: (replicas,) time to failure or the end, fs, by the largest distance.
         bond_time, bond_failed: the same by bonds or the largest distance, see `stability.time_to_failure`.
         energy_drift: (replicas,) kcal/mol/ps; None with friction.
-        temperature: (replicas,) mean, K.
+        temperature: (replicas,) mean of `Trajectory.temperature`, K.
         course: a dictionary for each replica: time (fs) and largest_distance (Å).
         distances: (bins,) density of the distances between atoms, 1/Å, in bins of `EDGES`, until a bond failed.
         spectrum: wavenumber (1/cm) and density of the vibrations of replicas that lasted; None where none did, or
