@@ -92,8 +92,8 @@ def langevin(
     It is what ASE's `Langevin(fixcm=False)` does, with the same random numbers. Without friction it is velocity Verlet,
     which conserves the total energy (NVE).
 
-    The centre of mass starts at rest. A replica that comes apart ends with its frames up to there, and the others go on.
-    A time step that is too long for the fastest vibration at the starts is warned of before the run, where to find that
+    The centre of mass starts at rest. A replica that comes apart ends with its frames up to there; the others go on. A
+    time step that is too long for the fastest vibration at the starts is warned of before the run, where to find that
     costs at most a tenth of it.
 
     Args:
@@ -112,8 +112,8 @@ def langevin(
         The trajectory, or one for each replica.
 
     Raises:
-        ValueError: if the steps are no multiple of `every`, the starts are different molecules, or the potential is of
-            another molecule.
+        ValueError: if the steps are no multiple of `every`, a setting is out of its range, the starts are different
+            molecules, or the potential is of another molecule.
 
     Source:
         Vanden-Eijnden and Ciccotti, Chem. Phys. Lett. 429, 310 (2006), Eq. 23. Bukharin et al. 2023, section 5.5, for
@@ -121,6 +121,16 @@ def langevin(
     """
     if every < 1 or steps < 1 or steps % every:
         raise ValueError(f"steps is {steps} and every is {every}; expected positive numbers, steps a multiple of every")
+    if not (
+        0 <= temperature < np.inf
+        and 0 <= friction < np.inf
+        and 0 < timestep < np.inf
+        and (limit is None or limit > 0)  # no NaN, which no distance exceeds
+    ):
+        raise ValueError(
+            f"temperature is {temperature} K, friction {friction}/fs, timestep {timestep} fs and limit {limit} Å; "
+            "expected finite numbers, the first two not negative, the others positive"
+        )
     starts = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not starts or any(not np.array_equal(start.numbers, starts[0].numbers) for start in starts):
         raise ValueError("expected one start or more, all of the same atoms in the same order")

@@ -313,6 +313,30 @@ def test_steps_that_are_no_multiple_of_every_are_refused(steps, every):
         langevin(atoms, Springs(atoms.positions), steps=steps, every=every)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"temperature": number} for number in (-5, np.nan, np.inf)),
+        *({"friction": number} for number in (-1, np.nan, np.inf)),
+        *({"timestep": number} for number in (-0.5, 0, np.nan, np.inf)),
+        *({"limit": number} for number in (-1.0, 0, np.nan)),
+    ],
+    ids=str,
+)
+def test_settings_out_of_their_range_are_refused(wrong):
+    """Not blamed on the molecule, which would seem to come apart."""
+    atoms = molecule()
+    ((name, number),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"{name} (is )?{number}.*; expected finite numbers"):
+        langevin(atoms, Springs(atoms.positions), steps=10, **wrong)
+
+
+def test_a_molecule_may_start_without_motion_and_have_no_limit():
+    atoms = molecule()
+    run = langevin(atoms, Springs(atoms.positions), steps=10, temperature=0, friction=0, limit=np.inf)
+    assert run.stable and np.abs(run.velocity).max() < 1e-12
+
+
 def test_a_molecule_that_comes_apart_ends_with_a_verdict():
     atoms = ase.Atoms("Ar2", [[0, 0, 0], [1.0, 0, 0]])  # in the wall of the potential, with energy to fly
     trajectory = langevin(atoms, MorsePotential(epsilon=1.0, r0=1.5, rho0=3.0), steps=2000, every=5, friction=1e-5)
