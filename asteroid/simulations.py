@@ -91,7 +91,7 @@ class SimulationRecord:
         limit: largest distance at which the molecule counts as whole, Å; the mean over the starts.
         time, failed: (replicas,) time to failure or the end, fs, by the largest distance.
         bond_time, bond_failed: the same by bonds or the largest distance, see `stability.time_to_failure`.
-        energy_drift: (replicas,) kcal/mol/ps; None with friction.
+        energy_drift: (replicas that lasted,) kcal/mol/ps; None with friction.
         temperature: (replicas,) mean of `Trajectory.temperature`, K.
         course: a dictionary for each replica: time (fs) and largest_distance (Å).
         distances: (bins,) density of the distances between atoms, 1/Å, in bins of `EDGES`, until a bond failed.
@@ -258,7 +258,7 @@ def _record(
         failed=[failed for _, failed in by_distance],
         bond_time=[end for end, _ in by_bonds],
         bond_failed=[failed for _, failed in by_bonds],
-        energy_drift=None if spec.friction else [stability.energy_drift(run) for run in trajectories],
+        energy_drift=None if spec.friction else [stability.energy_drift(run) for run in trajectories if run.stable],
         temperature=_digits([run.temperature.mean() for run in trajectories]),
         course=[_course(run, _POINTS // spec.replicas) for run in trajectories],
         distances=_digits(stability.distance_distribution(whole, EDGES)),

@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
 
-from asteroid import levels, runs, simulations, stability
+from asteroid import dynamics, levels, runs, simulations, stability
 from asteroid.runs import Store
 from asteroid.simulations import EDGES, Simulation, possible, recorded, simulate
 
@@ -51,6 +52,22 @@ def test_drift_is_measured_without_friction_and_warnings_are_kept(store):
     assert "1 fs is long for the fastest vibration" in given
     assert simulate(replace(TRAINED, friction=0.0), store).energy_drift is not None
     assert simulate(TRAINED, store).energy_drift is None
+
+
+def test_replicas_that_came_apart_have_no_drift(store, monkeypatch):
+    """Not even those that did so before their second frame, which have no slope."""
+
+    def langevin(*args, **settings):
+        columns = ("pos", "velocity", "time", "temperature", "potential_energy", "largest_distance")
+        trajectories = dynamics.langevin(*args, **settings)
+        for place, frames in ((1, 1), (2, 3)):
+            kept = {name: getattr(trajectories[place], name)[:frames] for name in columns}
+            trajectories[place] = replace(trajectories[place], **kept, stable=False)
+        return trajectories
+
+    monkeypatch.setattr(simulations, "dynamics", SimpleNamespace(langevin=langevin))
+    record = simulate(replace(TRAINED, friction=0.0, replicas=3), store)
+    assert record.failed == [False, True, True] and len(record.energy_drift) == 1
 
 
 @pytest.mark.parametrize(
