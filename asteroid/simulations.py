@@ -94,7 +94,9 @@ class SimulationRecord:
         energy_drift: (replicas that lasted,) kcal/mol/ps; None with friction.
         temperature: (replicas,) mean of `Trajectory.temperature`, K.
         course: a dictionary for each replica: time (fs) and largest_distance (Å).
-        distances: (bins,) density of the distances between atoms, 1/Å, in bins of `EDGES`, until a bond failed.
+        distances: (bins,) density of the distances between atoms, 1/Å, in bins of `EDGES`, in the frames before
+            `bond_time` where it failed, and at least in the start.
+        bond_length: mean length of the bonds in those frames, Å.
         spectrum: wavenumber (1/cm) and density of the vibrations of replicas that lasted; None where none did, or
             where frames are too far apart.
         frames: (frames, atoms, 3), Å, of the first replica, to play.
@@ -115,6 +117,7 @@ class SimulationRecord:
     temperature: list[float]
     course: list[Mapping[str, list[float]]]
     distances: list[float]
+    bond_length: float
     spectrum: Mapping[str, list[float]] | None
     frames: list
     warnings: list[str]
@@ -241,7 +244,12 @@ def _record(
     lengths = stability.bond_lengths(labels.pos.numpy(), pairs).mean(axis=0)
     by_distance = [stability.time_to_failure(trajectory) for trajectory in trajectories]
     by_bonds = [stability.time_to_failure(trajectory, pairs, lengths) for trajectory in trajectories]
-    whole = np.concatenate([run.pos[run.time <= end] for run, (end, _) in zip(trajectories, by_bonds)])
+    whole = np.concatenate(
+        [
+            run.pos[: max(1, np.searchsorted(run.time, end))] if failed else run.pos
+            for run, (end, failed) in zip(trajectories, by_bonds)
+        ]
+    )
     lasted = [run for run, (_, failed) in zip(trajectories, by_bonds) if not failed]
     spectrum, spacing = None, spec.timestep * spec.every
     if lasted and spacing <= NYQUIST_SPACING:
@@ -262,6 +270,7 @@ def _record(
         temperature=_digits([run.temperature.mean() for run in trajectories]),
         course=[_course(run, _POINTS // spec.replicas) for run in trajectories],
         distances=_digits(stability.distance_distribution(whole, EDGES)),
+        bond_length=float(stability.bond_lengths(whole, pairs).mean()),
         spectrum=spectrum,
         frames=np.round(stability.frames_to_play(trajectories[0], 100), 2).tolist(),
         warnings=given,

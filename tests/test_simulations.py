@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from asteroid import dynamics, levels, runs, simulations, stability
+from asteroid import datasets, dynamics, levels, runs, simulations, stability
 from asteroid.runs import Store
 from asteroid.simulations import EDGES, Simulation, possible, recorded, simulate
 
@@ -52,6 +52,22 @@ def test_drift_is_measured_without_friction_and_warnings_are_kept(store):
     assert "1 fs is long for the fastest vibration" in given
     assert simulate(replace(TRAINED, friction=0.0), store).energy_drift is not None
     assert simulate(TRAINED, store).energy_drift is None
+
+
+def test_distances_and_bonds_are_those_of_frames_before_a_failure(store, monkeypatch):
+    labels = datasets.load("methanol", "ccsd(t)")
+    starts, pairs = labels.pos[:2].numpy(), stability.bonds(labels.z.numpy(), labels.pos[0].numpy())
+    density = stability.distance_distribution(starts, EDGES)
+    length = stability.bond_lengths(starts, pairs).mean()
+    apart = simulate(LJ, store)  # at the first frame after the start
+    assert apart.bond_time == [2.0, 2.0]
+    monkeypatch.setattr(stability, "BOND_LIMIT", 0.0)
+    at_once = simulate(replace(TRAINED, seed=4), store)
+    assert at_once.bond_time == [0.0, 0.0]
+    for record in (apart, at_once):
+        np.testing.assert_allclose(record.distances, density, rtol=1e-3)
+        assert record.bond_length == pytest.approx(length)
+    assert simulate(TRAINED, store).bond_length == pytest.approx(length, abs=0.1)
 
 
 def test_replicas_that_came_apart_have_no_drift(store, monkeypatch):
