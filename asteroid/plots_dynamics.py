@@ -11,22 +11,27 @@ from asteroid.plots import WIDTH, _colors, _grid, _legend_below, _name_axes, _pl
 
 
 @_styled
-def largest_distances(courses: Mapping[str, Sequence[Mapping[str, Sequence[float]]]], limit: float) -> Figure:
+def largest_distances(
+    courses: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+    failed: Mapping[str, Sequence[bool]],
+    limit: float,
+) -> Figure:
     """Fig. 6a: largest distance between two atoms in the course of simulations, a line per replica.
 
     Args:
         courses: label to replicas, each with `time` (fs) and `largest_distance` (Å).
-        limit: above it a molecule has come apart, Å.
+        failed: label to whether each replica came apart, which is marked by a cross.
+        limit: above it a molecule has come apart, Å; the mean, where starts differ.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
     colors = _colors(courses)
     lowest = min(min(run["largest_distance"]) for runs in courses.values() for run in runs)
     for label, runs in courses.items():
-        for place, run in enumerate(runs):
+        for place, (run, lost) in enumerate(zip(runs, failed[label], strict=True)):
             time = np.array(run["time"]) / 1000
             distance = np.array(run["largest_distance"])
             axes.plot(time, distance, color=colors[label], lw=0.9, alpha=0.7, label=label if place == 0 else None)
-            if distance[-1] > limit:
+            if lost:
                 axes.plot(
                     time[-1], min(distance[-1], 4 * limit), "x", color=colors[label], ms=6, mew=1.8, clip_on=False
                 )

@@ -13,6 +13,7 @@ COURSES = {
     "ASTEROID": [{"time": [0, 500, 1000], "largest_distance": [4.0, 4.2, 4.1]}] * 2,
     "Lennard-Jones": [{"time": [0, 5], "largest_distance": [4.0, 1e6]}],
 }
+FAILED = {"ASTEROID": [False, False], "Lennard-Jones": [True]}
 
 
 def step_table() -> pd.DataFrame:
@@ -31,7 +32,7 @@ def curve(shift: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 FIGURES = {
-    "largest_distances": ((COURSES, LIMIT), ["time [ps]", "largest pair distance [Å]"]),
+    "largest_distances": ((COURSES, FAILED, LIMIT), ["time [ps]", "largest pair distance [Å]"]),
     "step_sizes": ((step_table(),), ["time step [fs]", "fraction that stays together"]),
     "survival": (({"3 fs": stability.survival([100, 500, 1000], [True, True, False])},), ["time [ps]", "fraction"]),
     "densities": (
@@ -52,11 +53,21 @@ def test_axes_say_what_they_show_and_in_which_unit(name):
 
 
 def test_what_comes_apart_is_marked_inside_the_figure():
-    (axes,) = plots_dynamics.largest_distances(COURSES, LIMIT).axes
+    (axes,) = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT).axes
     (mark,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
     low, high = axes.get_ylim()
     assert low < mark.get_ydata()[0] <= high and low < LIMIT < high
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ASTEROID", "Lennard-Jones"]
+
+
+def test_a_replica_is_marked_if_it_failed_whatever_the_mean_limit():
+    """Each has a limit of its own, and one whose forces are no numbers ends below it."""
+    ends = {"whole, wide": 8.5, "apart, narrow": 7.5, "no numbers": 4.2}
+    courses = {name: [{"time": [0, 500], "largest_distance": [4.0, end]}] for name, end in ends.items()}
+    failed = {"whole, wide": [False], "apart, narrow": [True], "no numbers": [True]}
+    (axes,) = plots_dynamics.largest_distances(courses, failed, LIMIT).axes
+    marks = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() == "x"]
+    assert marks == [7.5, 4.2]
 
 
 def test_step_sizes_have_a_panel_for_each_measure():
