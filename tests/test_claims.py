@@ -126,6 +126,53 @@ def test_a_curve_is_no_power_law():
     assert verdict("Fig 1a", "power law", gaining(0)) == "reproduced"
     bent = World(lambda spec: 1.0 + (spec.budget == 90))
     assert verdict("Fig 1a", "power law", bent) == "not reproduced"
+    rising = judge("Fig 1a", "power law", World(lambda spec: spec.budget**0.5))
+    assert rising.verdict == "not reproduced" and "R² 1.00, but errors rise" in rising.ours
+
+
+class Simulated(World):
+    """Evidence of simulations, of twenty replicas each, from the number of those that are lost."""
+
+    def __init__(self, lost):
+        self.lost = lost
+
+    def simulations(self, specs):
+        counts = {name: self.lost(*(name if isinstance(name, tuple) else (name,))) for name in specs}
+        return {name: SimpleNamespace(failed=[i < count for i in range(20)]) for name, count in counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [
+        ({"asteroid": 0, "standard": 0, "inaccurate": 3, "lj": 20}, "reproduced"),
+        ({"asteroid": 1, "standard": 0, "inaccurate": 0, "lj": 20}, "partly"),
+        ({"asteroid": 1, "standard": 0, "inaccurate": 0, "lj": 0}, "not reproduced"),
+    ],
+)
+def test_stability_is_judged_by_each_force_field(lost, expected):
+    found = judge("Fig 6a", "stable", Simulated(lost.get))
+    assert found.verdict == expected
+    assert f"methanol, lost of 20: ASTEROID {lost['asteroid']}, cheap labels only {lost['inaccurate']}" in found.ours
+
+
+@pytest.mark.parametrize(
+    ("lasts", "rarely", "ours", "expected"),
+    [
+        ({"asteroid": 1.5, "standard": 0.5}, 20, "1.5 fs against 0.5 fs", "reproduced"),
+        ({"asteroid": 1.0, "standard": 0.5}, 20, "1 fs against 0.5 fs", "partly"),
+        ({"asteroid": 1.5, "standard": 0.0}, 20, "1.5 fs against 0 fs", "reproduced"),
+        ({"asteroid": 0.0, "standard": 0.0}, 3, "0 fs against 0 fs", "partly"),  # 17 of 20 are not nine in ten
+        ({"asteroid": 0.0, "standard": 0.0}, 20, "0 fs against 0 fs", "not reproduced"),
+    ],
+)
+def test_steps_three_times_as_long_must_last(lasts, rarely, ours, expected):
+    """ASTEROID loses some at longer steps than it bears, standard training all."""
+
+    def lost(name, step):
+        return 0 if step <= lasts[name] else rarely if name == "asteroid" else 20
+
+    found = judge("Fig 6b", "longer steps", Simulated(lost))
+    assert found.verdict == expected and f"up to {ours}" in found.ours
 
 
 @pytest.mark.parametrize(
