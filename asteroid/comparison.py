@@ -57,5 +57,5 @@ def percent(values: np.ndarray) -> str:
 
 
 def mean_and_spread(values: "pd.Series") -> str:
-    """Mean ± standard deviation over seeds."""
-    return f"{values.mean():.3f} ± {values.std():.3f}"
+    """Mean ± standard deviation over seeds; of a single one there is no deviation."""
+    return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")

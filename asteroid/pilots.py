@@ -78,6 +78,8 @@ def fit_pilots(pilots: Sequence[Pilot], seed: int = 0, draws: int = DRAWS) -> Er
         One way's power law: Bukharin et al. 2023, Fig. 1a. The product of powers of both numbers of labels:
         Mikami et al., "A Scaling Law for Syn2real Transfer" (ECCV 2022).
     """
+    if len(pilots) < 8:
+        raise ValueError(f"there are {len(pilots)} pilots; give 8 or more")
     accurate, cheap, error = (np.array(column, dtype=float) for column in zip(*map(astuple, pilots), strict=True))
     mixed = cheap > 0
     kinds = {
@@ -90,8 +92,8 @@ def fit_pilots(pilots: Sequence[Pilot], seed: int = 0, draws: int = DRAWS) -> Er
             raise ValueError(
                 f"the pilots have {np.unique(numbers).tolist()} {kind}; give two different numbers or more"
             )
-    if len(pilots) < 8 or not (np.isfinite(error) & (error > 0)).all():
-        raise ValueError(f"{len(pilots)} pilots with errors from {error.min():g}; give 8 or more, with positive errors")
+    if not (np.isfinite(error) & (error > 0)).all():
+        raise ValueError(f"the pilots have errors from {error.min():g} to {error.max():g}; give positive, finite ones")
     y = np.log(error)
 
     def fit(y: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ def spend(budget_seconds: float, seconds_accurate: float, seconds_cheap: float) 
     if not budget_seconds >= (least := least_budget(seconds_accurate, seconds_cheap)):  # NaN is too small, too
         raise ValueError(
             f"a budget of {budget_seconds:.3g} s is too small for labels of {seconds_accurate:.3g} and "
-            f"{seconds_cheap:.3g} s; give at least {math.ceil(least)} s ({math.ceil(least / 0.36) / 1e4:g} hours), or "
+            f"{seconds_cheap:.3g} s; give at least {math.ceil(least)} s ({_hours(least)} hours), or "
             "take a smaller basis or a cheaper accurate level"
         )
     affordable = budget_seconds / seconds_accurate
@@ -168,6 +168,11 @@ def _traded(standard: int, seconds_accurate: float, seconds_cheap: float) -> tup
     """Accurate and cheap labels that take no longer than a number of accurate ones."""
     cheap = max(1, int(standard * _cheap_for_each(seconds_accurate, seconds_cheap)))
     return standard - math.ceil(cheap * seconds_cheap / seconds_accurate), cheap
+
+
+def _hours(seconds: float) -> str:
+    """Rounded up, so that what is said to be enough is."""
+    return f"{math.ceil(seconds / 0.36) / 1e4:.12g}"
 
 
 def _check_seconds(seconds_accurate: float, seconds_cheap: float) -> None:
@@ -225,17 +230,19 @@ def plan(
             either is looked at.
 
     Raises:
-        ValueError: if the times are not positive, cheap labels are not cheaper, the budget buys fewer accurate labels
-            than the smallest pilot, or does not pay for what was bought.
+        ValueError: if the times are not positive, cheap labels are not cheaper, the budget is no positive number,
+            buys fewer accurate labels than the smallest pilot, or does not pay for what was bought.
     """
     import pandas as pd
 
     _check_seconds(seconds_accurate, seconds_cheap)
+    if not 0 < budget_hours < math.inf:
+        raise ValueError(f"the budget is {budget_hours:g} hours; give a positive, finite number")
     all_accurate = int(3600 * budget_hours / seconds_accurate + 1e-6)
-    if not all_accurate >= errors.fewest_accurate:
+    if all_accurate < errors.fewest_accurate:
         raise ValueError(
             f"{budget_hours:g} hours buy {all_accurate} accurate labels, the smallest pilot has "
-            f"{errors.fewest_accurate}; give at least {errors.fewest_accurate * seconds_accurate / 3600:.2g} hours"
+            f"{errors.fewest_accurate}; give at least {_hours(errors.fewest_accurate * seconds_accurate)} hours"
         )
 
     def buys(percent: int) -> tuple[int, int]:
@@ -252,7 +259,7 @@ def plan(
     if reached and not possible:
         raise ValueError(
             f"{budget_hours:g} hours do not pay for {bought[0]} accurate and {bought[1]} cheap labels; "
-            f"they take {(bought[0] * seconds_accurate + bought[1] * seconds_cheap) / 3600:.3g} hours"
+            f"they take {_hours(bought[0] * seconds_accurate + bought[1] * seconds_cheap)} hours"
         )
     best = min(possible, key=reached.get) if 0 in reached else None
     rows = {}

@@ -64,9 +64,10 @@ def test_the_same_pilots_give_the_same_model():
     [
         ([pilot for pilot in trained() if pilot.cheap], r"\[\] accurate labels of standard training; give two"),
         ([pilot for pilot in trained() if pilot.cheap != 50], r"\[200.0\] cheap labels of ASTEROID; give two"),
-        (trained()[::3], "7 pilots .*; give 8 or more"),
-        ([*trained(), Pilot(10, 0, 0.0)], "errors from 0; give 8 or more, with positive errors"),
-        ([*trained(), Pilot(10, 0, np.nan)], "positive errors"),
+        ([], "there are 0 pilots; give 8 or more"),
+        (trained()[::3], "there are 7 pilots; give 8 or more"),
+        ([*trained(), Pilot(10, 0, 0.0)], "errors from 0 to .*; give positive, finite ones"),
+        ([*trained(), Pilot(10, 0, np.nan)], "errors from nan to nan; give positive, finite ones"),
     ],
 )
 def test_pilots_that_show_too_little_are_refused(chosen, said):
@@ -108,7 +109,16 @@ def test_nothing_is_proposed_beyond_the_reach_of_the_pilots():
 
 def test_a_budget_or_times_that_make_no_sense_are_refused():
     errors = fit_pilots(trained())
-    with pytest.raises(ValueError, match=r"0.01 hours buy 9 accurate labels.*give at least 0.011 hours"):
+    with pytest.raises(ValueError, match=r"0.01 hours buy 9 accurate labels.*give at least 0.0112 hours"):
         plan(0.01, errors, *SECONDS)
+    assert plan(0.0112, errors, *SECONDS).accurate is not None
+    with pytest.raises(ValueError, match=r"give at least 123.4562 hours"):
+        plan(1, errors, 44444.2, 1.0)
+    with pytest.raises(ValueError, match=r"do not pay for 25 accurate and 107 cheap labels; they take 0.0575 hours"):
+        plan(0.05, errors, *SECONDS, bought=(25, 107))  # 207 s
+    assert plan(0.0575, errors, *SECONDS, bought=(25, 107)).cheap >= 107
+    for hours in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"the budget is {hours} hours; give a positive, finite number"):
+            plan(hours, errors, *SECONDS)
     with pytest.raises(ValueError, match="the cheap one must take less"):
         plan(1, errors, 1.0, 4.0)
