@@ -10,7 +10,7 @@ import torch
 
 from asteroid import losses, planner
 from asteroid.datasets import DatasetError, LabelledSet
-from asteroid.force_field import ForceField
+from asteroid.force_field import ForceField, force_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +88,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
 
     Raises:
         DatasetError: if fewer than 10 frames have both labels, the labels are the same, or the molecules differ.
+        ValueError: if the force field is of another molecule, or the error is not above 0.
 
     Source:
         The bias of a frame: Bukharin et al. 2023, section 3.1; the weights: Eq. 2. Effective labels: Kish, "Survey
@@ -98,7 +99,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
         raise ValueError(f"error is {error!r}; expected a force error above 0 in kcal/mol/Å, or None")
     if isinstance(accurate, ForceField):
         cheap = cheap[:MOST]
-        level, force = f"model of {accurate.level}", accurate.energy_and_force(cheap.pos)[1].double().cpu()
+        level, force = f"model of {accurate.level}", force_on(accurate, cheap)
     else:
         mine, theirs = accurate.paired_with(cheap)
         level, force, cheap = accurate.level, accurate.force[mine[:MOST]], cheap[theirs[:MOST]]

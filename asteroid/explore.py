@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asteroid import comparison, datasets, losses, plots, runs, sweeps, viewer
 from asteroid.datasets import LabelledSet
+from asteroid.force_field import force_on
 from asteroid.methods import MODEL_NAMES
 from asteroid.profiles import Profile
 from asteroid.runs import Record, RunSpec, Store
@@ -239,7 +240,7 @@ class Shelf:
             fields = self._force_fields(choice)
             if source in fields:
                 field = runs.force_field(fields[source], self.store)
-                self._forces[choice, source] = field.energy_and_force(self.frames(choice).pos)[1].double().cpu()
+                self._forces[choice, source] = force_on(field, self.frames(choice))
             self._forces |= {(choice, level): force for level, force in self._labels(choice).items()}
         if (choice, source) not in self._forces:
             there = ", ".join(self.sources(choice))

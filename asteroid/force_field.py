@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+    from asteroid.datasets import LabelledSet
+
 FORMAT = "asteroid-force-field-1"
 
 
@@ -158,3 +160,23 @@ class ForceField:
             raise ValueError(
                 f"{path} is damaged or of another version ({error}); delete it and train it again"
             ) from None
+
+
+def force_on(force_field: ForceField, labelled: "LabelledSet") -> Tensor:
+    """Forces (frames, atoms, 3) at labelled frames, kcal/mol/Å, float64, on the CPU; ValueError for other atoms."""
+    return energy_and_force_on(force_field, labelled)[1]
+
+
+def energy_and_force_on(force_field: ForceField, labelled: "LabelledSet") -> tuple[Tensor, Tensor]:
+    """Energies (frames,), kcal/mol, too; of the force fields of Δ-ML and sGDML as well.
+
+    Raises:
+        ValueError: unless the labels are of the atoms of the force field, in the same order.
+    """
+    if not torch.equal(force_field.z.cpu(), labelled.z):
+        raise ValueError(
+            f"the force field has the atoms {force_field.z.tolist()}, the labels of {labelled.molecule} have "
+            f"{labelled.z.tolist()}; expected the same molecule, its atoms in the same order"
+        )
+    energy, force = force_field.energy_and_force(labelled.pos)
+    return energy.cpu(), force.double().cpu()

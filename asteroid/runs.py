@@ -18,7 +18,7 @@ import torch
 
 from asteroid import datasets, losses, selection, several, stages
 from asteroid.baselines import ani, delta, fidelity, sgdml
-from asteroid.force_field import ForceField
+from asteroid.force_field import ForceField, force_on
 from asteroid.methods import METHODS, UNUSED
 from asteroid.records import Record, Store
 from asteroid.selection import Selection
@@ -385,13 +385,12 @@ def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> 
         return {"pair_distance": float(_pairs_of(spec).distance.mean())}
     if spec.method != "score-matching-not-tuned" or spec.molecule not in datasets.molecules():
         return {}
-    _, force = trained.energy_and_force(split.test.pos)
-    errors = {}
+    force, errors = force_on(trained, split.test), {}
     for level in datasets.levels(spec.molecule):
         labelled = _labels(spec.molecule, level)
         mine, theirs = split.test.paired_with(labelled)
         if len(mine) == len(split.test):
-            errors[f"force_mae_{level}"] = float(losses.force_mae(force[mine].double().cpu(), labelled.force[theirs]))
+            errors[f"force_mae_{level}"] = float(losses.force_mae(force[mine], labelled.force[theirs]))
     return errors
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from asteroid import losses
 from asteroid.datasets import DatasetError, LabelledSet
-from asteroid.force_field import ForceField
+from asteroid.force_field import ForceField, force_on
 
 CHOICES = {
     "random": "at random",
@@ -74,14 +74,15 @@ def scores(by: str, thetas_a: Sequence[ForceField], candidates: LabelledSet, che
         components.
 
     Raises:
-        ValueError: if the choice is by bias, and no candidate has a cheap label.
+        ValueError: if the choice is by bias, and no candidate has a cheap label, or a force field is of another
+            molecule.
 
     Source:
         Disagreement: query by committee, Seung et al. (COLT 1992); for force fields, Smith et al., J. Chem. Phys. 148,
         241733 (2018).
     """
     if by == "disagreement":
-        force = torch.stack([theta_a.energy_and_force(candidates.pos)[1].double().cpu() for theta_a in thetas_a])
+        force = torch.stack([force_on(theta_a, candidates) for theta_a in thetas_a])
         return force.var(dim=0).mean(dim=(1, 2)).sqrt().numpy()
     (theta_a,) = thetas_a
     mine, theirs = candidates.paired_with(cheap)
@@ -91,8 +92,7 @@ def scores(by: str, thetas_a: Sequence[ForceField], candidates: LabelledSet, che
             "label them at that level, or choose by disagreement"
         )
     found = np.full(len(candidates), -np.inf)
-    _, force = theta_a.energy_and_force(candidates.pos[mine])
-    found[mine.numpy()] = losses.frame_bias(force.double().cpu(), cheap.force[theirs]).numpy()
+    found[mine.numpy()] = losses.frame_bias(force_on(theta_a, candidates[mine]), cheap.force[theirs]).numpy()
     return found
 
 

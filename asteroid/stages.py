@@ -15,7 +15,7 @@ from asteroid import identity, losses, machine, models, training, units
 from asteroid.bias import bias_report as bias_report  # the paper's section 3.1, asked before stage 1
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
-from asteroid.force_field import ForceField
+from asteroid.force_field import ForceField, energy_and_force_on, force_on
 from asteroid.objectives import ScoreMatching
 from asteroid.training import TrainConfig
 
@@ -118,9 +118,12 @@ def identify_bias(
 
 
 def estimated_bias(theta_a: ForceField, inaccurate: LabelledSet) -> Tensor:
-    """Bias Δ(x) (frames,) of inaccurate labels by an accurately trained force field, kcal/mol/Å (section 3.1)."""
-    _, force = theta_a.energy_and_force(inaccurate.pos)
-    return losses.frame_bias(force.double().cpu(), inaccurate.force)
+    """Bias Δ(x) (frames,) of inaccurate labels by an accurately trained force field, kcal/mol/Å (section 3.1).
+
+    Raises:
+        ValueError: if the labels are of another molecule.
+    """
+    return losses.frame_bias(force_on(theta_a, inaccurate), inaccurate.force)
 
 
 def train_on_inaccurate(
@@ -269,7 +272,7 @@ def asteroid(
         The force field, its `bias` the estimated bias of each frame of `split.inaccurate`.
 
     Raises:
-        ValueError: if the split has no inaccurate labels.
+        ValueError: if the split has no inaccurate labels, or θ_A is of another molecule.
 
     Source:
         Bukharin et al. 2023, section 3.
@@ -313,18 +316,18 @@ def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
         kcal/mol; force_mae_std_error: of the mean over frames.
 
     Raises:
-        ValueError: if there are fewer than two frames.
+        ValueError: if there are fewer than two frames, or they are of another molecule.
     """
     if len(test) < 2:
         raise ValueError(f"the test set has {len(test)} frame; an error of the mean needs 2 or more, so raise `test`")
-    energy, force = force_field.energy_and_force(test.pos)
-    error = force.double().cpu() - test.force
+    energy, force = energy_and_force_on(force_field, test)
+    error = force - test.force
     by_frame = error.abs().mean(dim=(1, 2))
     return {
         "force_mae": float(by_frame.mean()),
         "force_mae_std_error": float(by_frame.std() / math.sqrt(len(test))),
         "force_rmse": float(error.square().mean().sqrt()),
-        "energy_mae": float((energy.cpu() - test.energy).abs().mean()),
+        "energy_mae": float((energy - test.energy).abs().mean()),
     }
 
 

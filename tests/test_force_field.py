@@ -13,7 +13,10 @@ import tiny
 import torch
 from ase.calculators.fd import calculate_numerical_forces
 
-from asteroid.force_field import ForceField
+from asteroid import datasets, selection, several, stages
+from asteroid.baselines.delta import DeltaForceField
+from asteroid.baselines.sgdml import SGDMLForceField
+from asteroid.force_field import ForceField, force_on
 
 TOLERANCE = {
     "same configuration": 1e-5,  # relative to the largest force, single precision
@@ -89,6 +92,30 @@ def test_atoms_are_left_as_they_are(atoms):
 def test_another_molecule_is_refused():
     with pytest.raises(ValueError, match=r"\[1, 1, 8\].*train one for this molecule"):
         make().energy_and_force(ase.Atoms("OH2", np.eye(3)))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda ethanol, split: force_on(ethanol, split.test),
+        lambda ethanol, split: stages.test_errors(ethanol, split.test),
+        lambda ethanol, split: stages.test_errors(DeltaForceField(ethanol, "gfn2"), split.test),
+        lambda ethanol, split: stages.test_errors(SGDMLForceField({}, ethanol.z, "ccsd(t)"), split.test),
+        lambda ethanol, split: stages.bias_report(ethanol, split.inaccurate),
+        lambda ethanol, split: stages.estimated_bias(ethanol, split.inaccurate),
+        lambda ethanol, split: stages.asteroid(split, tiny.RECIPE, theta_a=ethanol, progress=False),
+        lambda ethanol, split: several.pretrain([split], [ethanol], tiny.RECIPE, progress=False),
+        lambda ethanol, split: selection.scores("bias", [ethanol], split.train, split.train),
+        lambda ethanol, split: selection.scores("disagreement", [ethanol] * 3, split.train, split.inaccurate),
+    ],
+)
+def test_labels_of_another_molecule_of_as_many_atoms_are_refused(use):
+    accurate, cheap = (datasets.load("malonaldehyde", level) for level in ("gfn2", "mmff"))
+    split = datasets.split(accurate, cheap, 5, 0, inaccurate_budget=10, valid=5, test=5)
+    ethanol = ForceField(tiny.model(), datasets.load("ethanol", "gfn2").z, 0.0, "ccsd(t)")
+    assert len(ethanol.z) == len(split.test.z)
+    with pytest.raises(ValueError, match=r"has the atoms \[.*labels of malonaldehyde have \[.*in the same order"):
+        use(ethanol, split)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 5, 3), (6, 2), (18,), (1, 1, 6, 3)])

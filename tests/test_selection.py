@@ -37,7 +37,7 @@ class Constant:
     """A force field that pulls every atom with one force."""
 
     def __init__(self, force: float):
-        self.force = force
+        self.force, self.z = force, datasets.load("methanol", "pbe").z
 
     def energy_and_force(self, pos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(len(pos)), torch.full(pos.shape, self.force)

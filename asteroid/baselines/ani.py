@@ -20,7 +20,7 @@ from torch import Tensor
 
 from asteroid import identity, losses, models, stages, training
 from asteroid.datasets import LabelledSet, Split
-from asteroid.force_field import ForceField
+from asteroid.force_field import ForceField, force_on
 from asteroid.models.ani import ANI, ANIConfig, package
 from asteroid.stages import Recipe
 
@@ -95,8 +95,7 @@ def zero_shot(valid: LabelledSet) -> ForceField:
         ) from None
     models.check_elements(model, valid.z)
     force_field = ForceField(model, valid.z, training.energy_shift(model, valid), "ani-1ccx")
-    _, force = force_field.energy_and_force(valid.pos)
-    error = float(losses.force_mae(force.double().cpu(), valid.force))
+    error = float(losses.force_mae(force_on(force_field, valid), valid.force))
     force_field.provenance = {
         "stage": "ani-1ccx",
         "molecule": valid.molecule,
