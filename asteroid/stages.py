@@ -86,7 +86,8 @@ def standard(
     Returns:
         The force field.
     """
-    return _train_from_scratch("standard", train, valid, recipe, recipe.accurate, seed, folder, progress)
+    model = initial_model(recipe, train, seed)
+    return _train("standard", model, train, valid, recipe.accurate, seed, folder, progress)
 
 
 def identify_bias(
@@ -165,8 +166,8 @@ def train_on_inaccurate(
     if bias is not None and bias.shape != (frames,):
         raise ValueError(f"bias has the shape {tuple(bias.shape)}; expected one value for each of {frames} frames")
     name = "inaccurate" if bias is None else f"inaccurate-gamma{gamma:g}"
-    about = (name, inaccurate, valid, recipe, recipe.inaccurate, seed, folder, progress)
-    return _train_from_scratch(*about, bias, gamma)
+    model = initial_model(recipe, training.as_list(inaccurate)[0], seed)
+    return _train(name, model, inaccurate, valid, recipe.inaccurate, seed, folder, progress, bias, gamma)
 
 
 def match_scores(
@@ -202,8 +203,8 @@ def match_scores(
             f"the geometries of {geometries.molecule} come without a temperature; give the recipe's `temperature`"
         )
     objective = ScoreMatching(units.BOLTZMANN * temperature, recipe.slices)
-    about = ("score-matching", geometries, valid, recipe, recipe.score_matching, seed, folder, progress)
-    return _train_from_scratch(*about, objective=objective)
+    model, config = initial_model(recipe, geometries, seed), recipe.score_matching
+    return _train("score-matching", model, geometries, valid, config, seed, folder, progress, objective=objective)
 
 
 def fine_tune(
@@ -332,23 +333,6 @@ def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
 
 
 test_errors.__test__ = False  # its name is no reason for pytest to collect it
-
-
-def _train_from_scratch(
-    stage: str,
-    train: LabelledSet | Sequence[LabelledSet],
-    valid: LabelledSet | Sequence[LabelledSet],
-    recipe: Recipe,
-    config: TrainConfig,
-    seed: int,
-    folder: str | Path | None,
-    progress: bool,
-    bias: Tensor | None = None,
-    gamma: float | None = None,
-    objective: ScoreMatching | None = None,
-) -> ForceField:
-    model = initial_model(recipe, training.as_list(train)[0], seed)
-    return _train(stage, model, train, valid, config, seed, folder, progress, bias, gamma, objective)
 
 
 def _train(
