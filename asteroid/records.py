@@ -1,5 +1,6 @@
 """Records: small files of JSON that say what a run found, and the folder that keeps them."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -25,6 +26,9 @@ class Recorded(Protocol):
 
     @property
     def key(self) -> str: ...
+
+    @property
+    def file_name(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,26 @@ def _lock(folder: Path) -> int | None:
             return held
     os.close(held)
     return None
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name settings: SHA-256 of their JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def recorded(kind: type, spec: Recorded, store: Store) -> Any:
+    """The record of a simulation or a toy example, or None if it was not made yet.
+
+    Args:
+        kind: data class of the record.
+        spec: of what it should be the record.
+        store: where it is kept.
+
+    Raises:
+        ValueError: if the record is damaged.
+    """
+    path = store.folder / spec.file_name
+    return kind(**{**read_record(path, kind, spec.key), "spec": spec}) if path.exists() else None
 
 
 def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

@@ -1,7 +1,5 @@
 """Runs: a specification in, a small record out, kept so that nothing is trained twice."""
 
-import hashlib
-import json
 import numbers
 import os
 import platform
@@ -20,7 +18,7 @@ from asteroid import datasets, losses, selection, several, stages
 from asteroid.baselines import ani, delta, fidelity, sgdml
 from asteroid.force_field import ForceField, force_on
 from asteroid.methods import METHODS, UNUSED
-from asteroid.records import Record, Store
+from asteroid.records import Record, Store, key_of
 from asteroid.selection import Selection
 from asteroid.stages import Recipe
 
@@ -137,8 +135,7 @@ class RunSpec:
     @property
     def key(self) -> str:
         """Hash of the settings that matter, the data and `RECIPE_VERSION`: the name of this run for ever."""
-        content = {**self.settings, "data": _fingerprint(self, self._written), "version": RECIPE_VERSION}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return key_of({**self.settings, "data": _fingerprint(self, self._written), "version": RECIPE_VERSION})
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Simulations: a specification in, a record of how they went out, kept beside the records of runs."""
 
-import hashlib
-import json
 import platform
 import re
 import time
@@ -67,7 +65,7 @@ class Simulation:
         content["potential"] = self.potential if isinstance(self.potential, str) else self.potential.key
         content["molecule"] = _labels(self).fingerprint
         content["version"] = VERSION
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return records.key_of(content)
 
     @property
     def file_name(self) -> str:
@@ -138,9 +136,9 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
         ImportError: if the potential is a level whose program is not installed.
         ValueError: if the record is damaged, or the molecule has fewer frames than replicas.
     """
-    if (record := recorded(spec, store)) is None:
+    if (record := records.recorded(SimulationRecord, spec, store)) is None:
         with store.alone(spec):  # two pages may ask for it at once
-            record = recorded(spec, store) or _simulate(spec, store)
+            record = records.recorded(SimulationRecord, spec, store) or _simulate(spec, store)
     return record
 
 
@@ -164,17 +162,9 @@ def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
     return record
 
 
-def recorded(spec: Simulation, store: Store) -> SimulationRecord | None:
-    """The record of a simulation, or None if it was not made yet; ValueError if it is damaged."""
-    path = store.folder / spec.file_name
-    if not path.exists():
-        return None
-    return SimulationRecord(**{**records.read_record(path, SimulationRecord, spec.key), "spec": spec})
-
-
 def possible(spec: Simulation, store: Store) -> bool:
     """Whether a simulation is recorded or can be made here: a level may have no program, or one not installed."""
-    if recorded(spec, store) is None and isinstance(spec.potential, str):
+    if records.recorded(SimulationRecord, spec, store) is None and isinstance(spec.potential, str):
         try:
             levels.calculator(spec.potential)
         except (ImportError, ValueError):

@@ -4,8 +4,6 @@ All repetitions train at once, as one batch of networks. What the paper does not
 is a field of `Toy`.
 """
 
-import hashlib
-import json
 import math
 import numbers
 import platform
@@ -95,8 +93,7 @@ class Toy:
     @property
     def key(self) -> str:
         """Hash of the settings and `VERSION`."""
-        content = asdict(self) | {"version": VERSION}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return records.key_of(asdict(self) | {"version": VERSION})
 
     @property
     def file_name(self) -> str:
@@ -172,18 +169,10 @@ class Trained(NamedTuple):
 
 def run(spec: Toy, store: Store) -> ToyRecord:
     """Make the toy example, or read its record if the store has it; ValueError if the record is damaged."""
-    if (record := recorded(spec, store)) is None:
+    if (record := records.recorded(ToyRecord, spec, store)) is None:
         with store.alone(spec):  # two pages may ask for it at once
-            record = recorded(spec, store) or _run(spec, store)
+            record = records.recorded(ToyRecord, spec, store) or _run(spec, store)
     return record
-
-
-def recorded(spec: Toy, store: Store) -> ToyRecord | None:
-    """The record of a toy example, or None if it was not made yet; ValueError if it is damaged."""
-    path = store.folder / spec.file_name
-    if not path.exists():
-        return None
-    return ToyRecord(**{**records.read_record(path, ToyRecord, spec.key), "spec": spec})
 
 
 def _run(spec: Toy, store: Store) -> ToyRecord:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from asteroid import datasets, dynamics, levels, runs, simulations, stability
+from asteroid import datasets, dynamics, levels, records, runs, simulations, stability
 from asteroid.runs import Store
-from asteroid.simulations import EDGES, Simulation, possible, recorded, simulate
+from asteroid.simulations import EDGES, Simulation, SimulationRecord, possible, simulate
 
 SETTINGS = {"molecule": "methanol", "level": "ccsd(t)", "steps": 20, "replicas": 2, "every": 4}
 LJ = Simulation("lj", **SETTINGS)
@@ -25,7 +25,7 @@ def store(tmp_path_factory) -> Store:
 def test_a_record_is_made_once_and_read_back(store, monkeypatch):
     record = simulate(TRAINED, store)
     monkeypatch.setattr(runs, "force_field", None)  # nothing is trained or loaded for a record
-    assert simulate(TRAINED, store) == record == recorded(TRAINED, store)
+    assert simulate(TRAINED, store) == record == records.recorded(SimulationRecord, TRAINED, store)
     assert len(record.verdicts) == len(record.time) == len(record.course) == 2
     assert record.course[0]["time"] == [0, 2, 4, 6, 8, 10] and np.shape(record.frames) == (6, 6, 3)
     assert (store.folder / TRAINED.file_name).stat().st_size < 30_000
