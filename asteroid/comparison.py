@@ -50,6 +50,32 @@ def reduction(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence
     return 100 * (1 - rows["force_mae"].to_numpy() / partners.reindex(pairs).to_numpy())
 
 
+def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """ASTEROID against standard training that costs the same seconds of labels, by its power law for the molecule.
+
+    Args:
+        rows: from `table`, of one model: standard training and ASTEROID, with labels that were timed.
+
+    Returns:
+        A row for each molecule, number of cheap labels and of accurate ones, with means over seeds: `paid`, seconds of
+        all labels; `force_mae`, kcal/mol/Å; `gain`, %, by which it is lower than that of standard training; `beyond`,
+        whether `paid` is more than any standard training had, so that its error is extrapolated.
+
+    Raises:
+        ValueError: if the seconds of standard training are unknown, or all alike.
+    """
+    import pandas as pd
+
+    rows, found = rows.assign(paid=rows["accurate_label_seconds"] + rows["inaccurate_label_seconds"]), []
+    for _, part in rows.groupby("molecule", sort=False):
+        alone, ours = part[part["method"] == "standard"], part[part["method"] == "asteroid"]
+        mean = ours.groupby(["molecule", "inaccurate_budget", "budget"])[["paid", "force_mae"]].mean()
+        standard = planner.fit_power_law(alone["paid"], alone["force_mae"])(mean["paid"])
+        gain, beyond = 100 * (1 - mean["force_mae"] / standard), mean["paid"] > alone["paid"].max()
+        found.append(mean.assign(gain=gain, beyond=beyond))
+    return pd.concat(found).reset_index()
+
+
 def percent(values: np.ndarray) -> str:
     """Mean of percentages with the 95 % interval, in words: "39 % (95 % interval 33 to 44)"."""
     mean, low, high = planner.mean_interval(values)

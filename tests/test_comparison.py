@@ -29,3 +29,31 @@ def test_an_interval_holds_the_mean():
     assert comparison.percent(np.array([10.0, 20.0, 30.0])) == "20 % (95 % interval -5 to 45)"
     assert comparison.mean_and_spread(pd.Series([1.0, 3.0])) == "2.000 ± 1.414"
     assert comparison.mean_and_spread(pd.Series([1.0])) == "1.000"
+
+
+def test_at_the_measured_cost_the_reference_is_the_power_law_of_the_same_molecule():
+    common = {"inaccurate_label_seconds": 0.0, "inaccurate_budget": 0, "budget": 1}
+
+    def standard(molecule: str, scale: float) -> list[dict]:
+        cells = {"molecule": molecule, "method": "standard", **common}
+        return [cells | {"accurate_label_seconds": s, "force_mae": scale / s} for s in (10.0, 100.0, 1000.0)]
+
+    def trained(molecule: str, seconds: float, error: float) -> dict:
+        paid = {"accurate_label_seconds": 0.75 * seconds, "inaccurate_label_seconds": 0.25 * seconds}
+        return {
+            "molecule": molecule,
+            "method": "asteroid",
+            "inaccurate_budget": 8,
+            "budget": 2,
+            "force_mae": error,
+        } | paid
+
+    ours = [trained("methanol", 150, 0.4), trained("methanol", 250, 0.6), trained("ethanol", 2000, 0.05)]
+    found = comparison.at_measured_cost(pd.DataFrame([*standard("methanol", 200), *standard("ethanol", 50), *ours]))
+    assert found["molecule"].tolist() == ["methanol", "ethanol"] and found["paid"].tolist() == [200, 2000]
+    np.testing.assert_allclose(found["force_mae"], [0.5, 0.05])
+    np.testing.assert_allclose(found["gain"], [50, -100])
+    assert found["beyond"].tolist() == [False, True]
+    untimed = pd.DataFrame(standard("methanol", 200)).assign(accurate_label_seconds=np.nan)
+    with pytest.raises(ValueError, match="must be positive"):
+        comparison.at_measured_cost(untimed)
