@@ -1,7 +1,5 @@
 """What the notebook `explore` shows: recorded runs by molecule, model, budget and cost ratio; forces on a molecule."""
 
-import base64
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -350,6 +348,6 @@ def _bundle(thing: Any) -> dict[str, str]:
         return {"text/markdown": thing}
     if not hasattr(thing, "savefig"):
         return {"text/html": thing.data}
-    packed = io.BytesIO()
-    thing.savefig(packed, format="png", bbox_inches="tight")
-    return {"image/png": base64.b64encode(packed.getvalue()).decode()}
+    from IPython.core.pylabtools import print_figure
+
+    return {"image/png": print_figure(thing, base64=True)}

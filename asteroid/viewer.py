@@ -129,23 +129,23 @@ def _point(coordinates) -> dict[str, float]:
 
 def _still(z, pos, forces: Mapping | None) -> tuple[str, str]:
     """What a picture of the molecule shows, and the picture as PNG in base64."""
+    from IPython.core.pylabtools import print_figure
+
     from asteroid import plots_molecule
 
-    packed = io.BytesIO()
-    plots_molecule.molecule(z, pos, forces).savefig(packed, format="png", dpi=80, metadata={"Software": None})
+    look = {"dpi": 80, "bbox_inches": None, "metadata": {"Software": None}}
+    packed = print_figure(plots_molecule.molecule(z, pos, forces), base64=True, **look)
     shown = "a molecule" + (f" with the forces of {' and '.join(forces)} on its atoms" if forces else "")
-    return html.escape(shown), base64.b64encode(packed.getvalue()).decode()
+    return html.escape(shown), packed
 
 
 def _xyz(z, frames) -> str:
-    from ase.data import chemical_symbols
+    from ase import Atoms
+    from ase.io.xyz import write_xyz
 
-    symbols = [chemical_symbols[number] for number in z]
-    lines = []
-    for frame in frames:
-        lines += [str(len(z)), ""]
-        lines += [f"{symbol} {x:.3f} {y:.3f} {w:.3f}" for symbol, (x, y, w) in zip(symbols, frame)]
-    return "\n".join(lines) + "\n"
+    text = io.StringIO()
+    write_xyz(text, [Atoms(z, frame) for frame in frames], fmt="%.3f")
+    return text.getvalue()
 
 
 @functools.cache

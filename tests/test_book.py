@@ -410,8 +410,8 @@ def test_molecule_is_drawn_without_a_network():
 
     z, pos = np.array([8, 1, 1]), np.array([[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.0, -0.8, -0.5]])
     still, moving = molecule_view(z, pos).data, molecule_view(z, torch.from_numpy(np.stack([pos, pos + 0.1]))).data
-    assert "O 0.000 0.000 0.100" in still
-    assert moving.count("O 0.") == 2
+    assert "O  0.000 0.000 0.100" in still
+    assert moving.count("O  0.") == 2
     assert "https:" not in still + moving
     assert len(moving) < 250_000
     with pytest.raises(ValueError, match=r"pos has shape \(2, 3\); expected \(3, 3\)"):
