@@ -76,7 +76,7 @@ class LabelledSet:
 
     def __getitem__(self, index: slice | Tensor | np.ndarray | Sequence[int]) -> "LabelledSet":
         """The frames at a slice, a list or array of indices, or a mask."""
-        rows = torch.from_numpy(np.atleast_1d(np.arange(len(self))[_numpy_index(index)]))
+        rows = torch.from_numpy(np.arange(len(self))[_numpy_index(index)])
         seconds = None if self.seconds is None else self.seconds[rows]
         labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
         # Which frames were published for training is true of the whole set only; the price of a label stays what it is.

@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from asteroid.plots import _MARKERS, WIDTH, _colors, _label_ticks, _legend_below, _styled
+from asteroid.plots import _MARKERS, WIDTH, _colors, _label_ticks, _legend_below, _mean_and_spread, _styled
 
 
 @_styled
@@ -46,10 +46,8 @@ def toy_errors(table: pd.DataFrame, x: str, xlabel: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 4.4))
     colors = _colors(table["method"])
     for marker, (method, rows) in zip(_MARKERS, table.groupby("method", sort=False)):
-        groups = rows.groupby(x)["error"]
         style = {"color": colors[method], "marker": marker, "label": method}
-        mean, spread = groups.mean(), groups.std(ddof=1)
-        axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, ms=5, lw=1.6, elinewidth=1.1, **style)
+        _mean_and_spread(axes, rows.rename(columns={"error": "force_mae"}), x, **style)
     axes.set(xscale="log", yscale="log", xlabel=xlabel, ylabel="test MAE [standard deviation of a target]")
     _label_ticks(axes, sorted(table[x].unique()))
     _legend_below(figure, *axes.get_legend_handles_labels())
