@@ -5,6 +5,7 @@ Units: kcal/mol, Å, K, fs.
 """
 
 import importlib
+import pkgutil
 from typing import Any
 
 _ATTRIBUTES = {
@@ -15,34 +16,7 @@ _ATTRIBUTES = {
     "Store": "asteroid.runs",
     "sweep": "asteroid.sweeps",
 }
-_MODULES = (
-    "baselines",
-    "bias",
-    "book",
-    "datasets",
-    "dynamics",
-    "forces",
-    "levels",
-    "losses",
-    "models",
-    "pilots",
-    "planner",
-    "plans",
-    "plots",
-    "plots_dynamics",
-    "profiles",
-    "rounds",
-    "runs",
-    "selection",
-    "several",
-    "simulations",
-    "stability",
-    "stages",
-    "sweeps",
-    "training",
-    "units",
-    "viewer",
-)
+_MODULES = tuple(module.name for module in pkgutil.iter_modules(__path__))
 
 __all__ = [*_ATTRIBUTES, *_MODULES]
 

@@ -148,6 +148,12 @@ def test_public_names_resolve():
         asteroid.nothing  # noqa: B018
 
 
+def test_each_module_is_an_attribute_of_the_package():
+    for name in {name_of(path) for path in MODULES} - {"__init__"}:
+        # Asked directly, since a module that something has imported is an attribute without it.
+        assert asteroid.__getattr__(name).__name__ == f"asteroid.{name}" and name in dir(asteroid)
+
+
 def test_names_that_stay():
     assert asteroid.load is importlib.import_module("asteroid.datasets").load
     assert asteroid.split is importlib.import_module("asteroid.datasets").split
