@@ -57,9 +57,9 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
         rows: from `table`, of one model: standard training and ASTEROID, with labels that were timed.
 
     Returns:
-        A row for each molecule, number of cheap labels and of accurate ones, with means over seeds: `paid`, seconds of
-        all labels; `force_mae`, kcal/mol/Å; `gain`, %, by which it is lower than that of standard training; `beyond`,
-        whether `paid` is more than any standard training had, so that its error is extrapolated.
+        A row for each molecule, number of cheap labels and of accurate ones. Of means over seeds, `paid` is seconds of
+        all labels, `force_mae` kcal/mol/Å, and `gain` by how many percent it is lower than that of standard training;
+        `beyond` says whether `paid` is more than any standard training had, so that its error is extrapolated.
 
     Raises:
         ValueError: if the seconds of standard training are unknown, or all alike.

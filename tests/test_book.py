@@ -3,6 +3,7 @@
 import ast
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,14 @@ import torch
 from asteroid import book, processes, stamps
 
 NOTEBOOKS = sorted((book.root() / "notebooks").glob("*.ipynb"))
+# Modules that the reference leaves out.
+NO_SECTION = {
+    "asteroid": "its names are those of other modules",
+    "asteroid.data": "holds labels and no code",
+    "asteroid.data.embed": "a program of those who add labels to the package; says itself how it is called",
+    "asteroid.levels.__main__": "a program, described by its --help",
+    "asteroid.levels.psi4_server": "run by Psi4 alone",
+}
 
 
 def notebook(*cells):
@@ -380,6 +389,16 @@ def code_cells():
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
         yield from ((path.stem, cell) for cell in cells if cell.cell_type == "code" and not cell.source.startswith("%"))
+
+
+def test_the_reference_has_a_section_for_each_module():
+    package = book.root() / "asteroid"
+    parts = [path.relative_to(package.parent).with_suffix("").parts for path in package.rglob("*.py")]
+    modules = {".".join(part for part in each if part != "__init__") for each in parts}
+    text = (package.parent / "book/reference.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## (\S+)\n\n```{eval-rst}\n\.\. automodule:: \1\n```$", text, re.MULTILINE)
+    assert len(sections) == len(set(sections)) == text.count("automodule::")
+    assert set(sections) == modules - NO_SECTION.keys()
 
 
 def test_what_is_kept_has_a_caption_a_label_and_a_description():
