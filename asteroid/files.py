@@ -8,16 +8,24 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
     """Name of a temporary file that takes the place of `path` at the end.
 
     A failure inside, or a kill, leaves at `path` what was there before. Several processes and threads may write the
     same file: the last one's stays.
+
+    Args:
+        path: its folder is made if it is missing.
+        what: "the record", say, for the message of an OSError, which then names `path` too.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if what is None:
+            raise
+        raise OSError(error.errno, f"could not write {what}: {error.strerror}", str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)

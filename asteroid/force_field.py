@@ -113,7 +113,6 @@ class ForceField:
         Raises:
             OSError: if it cannot be written; an older file of that name is then still whole.
         """
-        path = Path(path)
         name, config = models.describe(self.model)
         tensors = {f"model.{key}": value.clone() for key, value in self.model.state_dict().items()}
         tensors["z"] = self.z
@@ -121,11 +120,8 @@ class ForceField:
             tensors["bias"] = self.bias
         about = {"model": name, "config": config, "shift": self.shift, "level": self.level}
         metadata = {"format": FORMAT, "about": json.dumps(about), "provenance": json.dumps(dict(self.provenance))}
-        try:
-            with files.replacing(path) as temporary:
-                temporary.write_bytes(safetensors.torch.save(tensors, metadata))
-        except OSError as error:
-            raise OSError(error.errno, f"could not save the force field: {error.strerror}", str(path)) from None
+        with files.replacing(Path(path), "the force field") as temporary:
+            temporary.write_bytes(safetensors.torch.save(tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> "ForceField":

@@ -168,11 +168,8 @@ def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1)
     Raises:
         OSError: if it cannot be written.
     """
-    try:
-        with files.replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OSError(error.errno, f"could not write the record: {error.strerror}", str(path)) from None
+    with files.replacing(path, "the record") as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
 
 
 def read_record(path: Path, kind: type, key: str) -> dict[str, Any]:

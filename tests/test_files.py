@@ -1,5 +1,7 @@
 """Files are there whole, or as they were."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -16,6 +18,13 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_says_what_could_not_be_written_and_where(tmp_path):
+    error, path = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), tmp_path / "file"
+    with pytest.raises(OSError, match="could not write the record") as caught, files.replacing(path, "the record"):
+        raise error
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
 
 
 def test_of_several_writers_each_leaves_a_whole_file(tmp_path):

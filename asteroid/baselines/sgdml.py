@@ -136,15 +136,11 @@ class SGDMLForceField:
         Raises:
             OSError: if it cannot be written; an older file of that name is then still whole.
         """
-        path = Path(path)
         # What would be pickled (tables of errors that we do not fill) is no part of the model.
         content = {key: value for key, value in self.model.items() if value is not None and not isinstance(value, dict)}
         about = json.dumps({"level": self.level, "provenance": dict(self.provenance)})
-        try:
-            with files.replacing(path) as temporary, open(temporary, "wb") as file:
-                np.savez_compressed(file, **content, asteroid=about)
-        except OSError as error:
-            raise OSError(error.errno, f"could not save the force field: {error.strerror}", str(path)) from None
+        with files.replacing(Path(path), "the force field") as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **content, asteroid=about)
 
     @classmethod
     def load(cls, path: str | Path) -> "SGDMLForceField":
