@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -160,6 +160,14 @@ def recorded(kind: type, spec: Recorded, store: Store) -> Any:
     """
     path = store.folder / spec.file_name
     return kind(**{**read_record(path, kind, spec.key), "spec": spec}) if path.exists() else None
+
+
+def made(kind: type, spec: Recorded, store: Store, make: Callable[[Any, Store], Any]) -> Any:
+    """`recorded`, or what `make` of the specification and the store returns where there is no record yet."""
+    if (record := recorded(kind, spec, store)) is None:
+        with store.alone(spec):  # two pages may ask for it at once
+            record = recorded(kind, spec, store) or make(spec, store)
+    return record
 
 
 def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:

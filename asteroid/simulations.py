@@ -136,10 +136,7 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
         ImportError: if the potential is a level whose program is not installed.
         ValueError: if the record is damaged, or the molecule has fewer frames than replicas.
     """
-    if (record := records.recorded(SimulationRecord, spec, store)) is None:
-        with store.alone(spec):  # two pages may ask for it at once
-            record = records.recorded(SimulationRecord, spec, store) or _simulate(spec, store)
-    return record
+    return records.made(SimulationRecord, spec, store, _simulate)
 
 
 def _simulate(spec: Simulation, store: Store) -> SimulationRecord:

@@ -169,10 +169,7 @@ class Trained(NamedTuple):
 
 def run(spec: Toy, store: Store) -> ToyRecord:
     """Make the toy example, or read its record if the store has it; ValueError if the record is damaged."""
-    if (record := records.recorded(ToyRecord, spec, store)) is None:
-        with store.alone(spec):  # two pages may ask for it at once
-            record = records.recorded(ToyRecord, spec, store) or _run(spec, store)
-    return record
+    return records.made(ToyRecord, spec, store, _run)
 
 
 def _run(spec: Toy, store: Store) -> ToyRecord:
