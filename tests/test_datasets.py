@@ -18,7 +18,7 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from asteroid import datasets, sources, units
+from asteroid import datasets, runs, sources, units
 from asteroid.data import embed
 from asteroid.datasets import DatasetError, LabelledSet, levels, load, molecules, save, split
 
@@ -196,21 +196,29 @@ def test_damaged_embedded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         load("methanol")
 
 
-def test_growing_labels_are_embedded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accurate: LabelledSet, cheap: LabelledSet
-) -> None:
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of labels that can be embedded where methanol's gfn2 set alone is."""
     data = tmp_path / "data"
     data.mkdir()
     for path in datasets.DATA.glob("methanol_gfn2.*"):
         shutil.copy(path, data)
     monkeypatch.setattr(datasets, "DATA", data)
-    order = np.load(data / "methanol_gfn2.npz")["order"]
-    labels = zip(accurate.energy[:6].tolist(), accurate.force[:6].tolist(), strict=True)
-    lines = [
+    return tmp_path / "methanol_ccsd(t).jsonl"
+
+
+def lines_of(labelled: LabelledSet) -> list[dict[str, object]]:
+    """The labels of the first frames of methanol's order, as a job writes them."""
+    order = np.load(datasets.DATA / "methanol_gfn2.npz")["order"]
+    labels = zip(labelled.energy.tolist(), labelled.force.tolist(), strict=True)
+    return [
         {"place": k, "frame": int(order[k]), "E": energy, "F": force, "seconds": 4.0}
         for k, (energy, force) in enumerate(labels)
     ]
-    source = tmp_path / "methanol_ccsd(t).jsonl"
+
+
+def test_growing_labels_are_embedded(source: Path, accurate: LabelledSet) -> None:
+    lines = lines_of(accurate[:6])
     text = "".join(json.dumps(line) + "\n" for line in lines)
     source.write_text(text[:-20])
     embed.embed([source])
@@ -222,6 +230,49 @@ def test_growing_labels_are_embedded(
     source.write_text(json.dumps({**lines[0], "frame": 1}) + "\n")
     with pytest.raises(DatasetError, match="order"):
         embed.embed([source])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({lost: ...} for lost in ("place", "frame", "F", "seconds")),
+        {"place": 10_000},
+        {"place": -1, "frame": 3263},  # that of the last place
+        {"place": "x"},
+        {"frame": 10_000},
+        {"frame": 10_000, "geometry": "0"},  # of a ledger
+        {"F": [[1.0, 2.0, 3.0]]},
+        {"E": "x"},
+        {"seconds": None},
+    ],
+    ids=str,
+)
+def test_a_line_that_cannot_be_embedded_is_one_error(damage: dict, source: Path, accurate: LabelledSet) -> None:
+    first, second = lines_of(accurate[:2])
+    second = {key: value for key, value in (second | damage).items() if value is not ...}
+    source.write_text("".join(json.dumps(line) + "\n" for line in (first, second)))
+    with pytest.raises(DatasetError, match=r"methanol_ccsd\(t\).jsonl holds no labels of frames of the gfn2 set"):
+        embed.embed([source])
+    assert levels("methanol") == ["gfn2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("5\n", "holds no labels of frames"), ("", "no label is in it yet")], ids=["5", "empty"]
+)
+def test_a_file_without_a_label_is_not_embedded(content: str, message: str, source: Path) -> None:
+    source.write_text(content)
+    with pytest.raises(DatasetError, match=rf"methanol_ccsd\(t\).jsonl.* {message}"):
+        embed.embed([source])
+
+
+@pytest.mark.parametrize("key", ["frame", "place_in_order"])
+def test_an_npz_file_of_other_frames_is_not_embedded(key: str, source: Path, accurate: LabelledSet) -> None:
+    order = np.load(datasets.DATA / "methanol_gfn2.npz")["order"]
+    numbers = {"frame": order[:3], "place_in_order": np.arange(3)} | {key: np.array([0, 1, 10_000])}
+    path = source.with_suffix(".npz")
+    np.savez(path, **arrays_of(accurate[:3]), seconds=np.ones(3), **numbers)
+    with pytest.raises(DatasetError, match=r"methanol_ccsd\(t\).npz holds no labels of frames of the gfn2 set"):
+        embed.embed([path])
 
 
 # Validation
@@ -272,6 +323,18 @@ def test_saved_set_comes_back(tmp_path: Path, accurate: LabelledSet) -> None:
     of_these_frames = {"seconds_mean", "seconds_median", "timed"}
     assert all(back.provenance[key] == accurate.provenance[key] for key in set(back.provenance) - of_these_frames)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.json", "mine.npz"]
+
+
+def test_a_set_without_a_timed_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accurate: LabelledSet) -> None:
+    path = tmp_path / "methanol_ccsd(t).npz"
+    untimed = replace(accurate[:3], seconds=torch.full((3,), torch.nan, dtype=torch.float64))
+    save(untimed, path, {"frame": np.arange(3)})
+    record = json.loads(path.with_suffix(".json").read_text(), parse_constant=pytest.fail)
+    assert (record["timed"], record["seconds_median"]) == (0, None)
+    assert runs.label_cost([load(path)]) is None
+    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    table = datasets.table()
+    assert table["labels"].tolist() == [3] and table[["seconds per label", "core hours"]].isna().all(axis=None)
 
 
 def test_saved_file_has_what_sgdml_asks_for(tmp_path: Path, accurate: LabelledSet) -> None:

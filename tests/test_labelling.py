@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -29,6 +30,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 QUIET = {"progress": False}
+HYDROGEN = SimpleNamespace(
+    molecule="hydrogen", z=np.array([1, 1]), pos=np.array([[[0, 0, 0], [0, 0, length]] for length in (0.74, 0.8)])
+)
+
+needs_pyscf = pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="pyscf is not installed")
 
 
 @pytest.fixture
@@ -39,6 +45,13 @@ def frames():
 @pytest.fixture
 def ledger(tmp_path):
     return tmp_path / "folder" / "methanol_gfn2.jsonl"
+
+
+@pytest.fixture(scope="module")
+def dication():
+    """A sample whose charge is even, so that without it no level refuses and all labels are wrong."""
+    how = {"frames": 2, "trajectories": 1, "every": 2, "equilibration": 2}
+    return sampling.langevin("[NH3+]CC[NH3+]", "gfn2", **how, **QUIET)
 
 
 def computed(monkeypatch) -> list[np.ndarray]:
@@ -133,11 +146,24 @@ def test_a_foreign_file_is_left_as_it_is(content, message, frames, ledger):
     assert ledger.read_text() == content
 
 
-@pytest.mark.parametrize("lost", ["geometry", "E", "F", "seconds"])
-def test_a_label_that_lacks_something_is_named_by_its_line(lost, frames, ledger):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *({lost: ...} for lost in ("geometry", "E", "F", "seconds")),
+        {"F": [[1.0, 2.0, 3.0]]},
+        {"F": [[math.nan] * 3] * 6},
+        {"E": "x"},
+        {"E": "1.0"},
+        {"E": math.nan},
+        {"seconds": None},
+        {"frame": "x"},
+    ],
+    ids=str,
+)
+def test_a_damaged_label_is_named_by_its_line(damage, frames, ledger):
     label(frames[:2], "gfn2", ledger, **QUIET)
     head, first, second = map(json.loads, ledger.read_text().splitlines())
-    del second[lost]
+    second = {key: value for key, value in (second | damage).items() if value is not ...}
     ledger.write_text("".join(json.dumps(line) + "\n" for line in (head, first, second)))
     with pytest.raises(DatasetError, match="Line 3 of"):
         label(frames, "gfn2", ledger, **QUIET)
@@ -174,6 +200,19 @@ def test_a_process_that_is_killed_is_one_error_and_no_label_is_lost(frames, ledg
         label(frames, "gfn2", ledger, executor=executor, **QUIET)
     monkeypatch.undo()
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
+def test_an_exploded_frame_is_a_failure_that_costs_no_other(frames, ledger):
+    pos = frames.pos.numpy().copy()
+    pos[1, 5] += 50
+    labelled = label(SimpleNamespace(z=frames.z, pos=pos), "mmff", ledger, molecule="methanol", **QUIET)
+    assert torch.equal(labelled.pos, frames.pos[[0, 2, 3, 4, 5]]) and labelled.provenance["failures"] == 1
+    assert "the mean force is" in ledger.read_text()
+
+
+def test_a_level_under_which_the_molecule_explodes_is_an_error_with_the_reason(frames, ledger):
+    with pytest.raises(DatasetError, match="None of the 3 frames of methanol has a lj label: the mean force is"):
+        label(frames[:3], "lj", ledger, **QUIET)
 
 
 def test_a_set_without_a_label_is_an_error_with_the_reason(frames, ledger, monkeypatch):
@@ -214,6 +253,30 @@ def test_ledgers_of_something_else_are_refused_and_kept(frames, ledger, tmp_path
         label(frames, "gfn2", tmp_path / "notes.txt", **QUIET)
 
 
+@needs_pyscf
+def test_a_ledger_goes_on_with_its_own_code(ledger, monkeypatch):
+    first = SimpleNamespace(**(vars(HYDROGEN) | {"pos": HYDROGEN.pos[:1]}))
+    label(first, "hf", ledger, code="pyscf", basis="sto-3g", **QUIET)
+    monkeypatch.setattr(levels.shutil, "which", lambda name: name)  # Psi4 is there now
+    assert levels.calculator("hf").code == "psi4"
+    labelled = label(HYDROGEN, "hf", ledger, basis="sto-3g", **QUIET)
+    assert len(labelled) == 2 and labelled.provenance["code"] == "pyscf"
+    with monkeypatch.context() as patch:
+        patch.setattr(levels.importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ImportError, match="hf needs a program that is not installed. Install pyscf"):
+            label(HYDROGEN, "hf", ledger, basis="sto-3g", **QUIET)
+    ledger.write_text(ledger.read_text().replace('"code": "pyscf"', '"code": "orca"'))
+    with pytest.raises(ValueError, match="hf is not computed by 'orca'; it is by: psi4, pyscf"):
+        label(HYDROGEN, "hf", ledger, basis="sto-3g", **QUIET)
+
+
+@needs_pyscf
+@pytest.mark.parametrize(("level", "grid"), [("pbe", [50, 194]), ("ccsd(t)", None)])
+def test_only_a_functional_is_said_to_have_a_grid(level, grid, ledger):
+    labelled = label(HYDROGEN, level, ledger, code="pyscf", basis="6-31g", **QUIET)
+    assert labelled.provenance["settings"].get("grid") == grid
+
+
 def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monkeypatch):
     label(frames[:2], "gfn2", ledger, **QUIET)
     opened = labelling._open(ledger)
@@ -236,6 +299,15 @@ def test_a_sample_becomes_a_set_that_can_be_saved(tmp_path):
     assert labelled.molecule == "C[NH3+]" and labelled.provenance["sampling_level"] == "mmff"
     asteroid.datasets.save(labelled, tmp_path / "methylammonium.npz")
     assert asteroid.load(tmp_path / "methylammonium.npz").fingerprint == labelled.fingerprint
+
+
+def test_the_charge_of_a_sample_is_that_of_its_labels(dication, tmp_path):
+    labelled = label(dication, "gfn2", tmp_path / "sampled.jsonl", **QUIET)
+    assert labelled.provenance["settings"] == {"charge": 2}
+    given = label(dication, "gfn2", tmp_path / "given.jsonl", charge=2, **QUIET)
+    torch.testing.assert_close(labelled.force, given.force, rtol=0, atol=0.01)
+    neutral = label(dication, "gfn2", tmp_path / "neutral.jsonl", charge=0, **QUIET)
+    assert (neutral.energy < labelled.energy - 100).all()
 
 
 class TestShell:
@@ -314,13 +386,20 @@ class TestShell:
         assert shell.main(["--molecule", str(tmp_path / "mine.npz"), "--level", "mmff", *output]) == 0
         assert torch.allclose(asteroid.load(tmp_path / "out.npz").pos, frames.pos)
 
-    def test_a_charge_that_a_file_says_is_that_of_its_molecule(self, tmp_path):
-        ammonium = sampling.geometry("[NH4+]")
-        ase.io.write(tmp_path / "mine.extxyz", ammonium)
-        assert sampling.geometry(str(tmp_path / "mine.extxyz")).info["charge"] == 1
+    @pytest.mark.parametrize("ending", ["npz", "extxyz"])
+    def test_a_charge_that_a_file_says_is_that_of_its_molecule(self, ending, dication, tmp_path):
+        labelled = label(dication, "gfn2", tmp_path / "first.jsonl", charge=2, **QUIET)
+        mine = tmp_path / f"mine.{ending}"
+        if ending == "npz":
+            asteroid.datasets.save(labelled, mine)
+        else:
+            ase.io.write(mine, [Atoms(dication.z, pos, info={"charge": 2}) for pos in dication.pos])
+            assert sampling.geometry(str(mine)).info["charge"] == 2
         output = ["--output", str(tmp_path / "out.jsonl")]
-        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2", *output]) == 0
-        assert asteroid.load(tmp_path / "out.npz").provenance["settings"]["charge"] == 1
+        assert shell.main(["--molecule", str(mine), "--level", "gfn2", *output]) == 0
+        again = asteroid.load(tmp_path / "out.npz")
+        assert again.provenance["settings"]["charge"] == 2
+        torch.testing.assert_close(again.force, labelled.force, rtol=0, atol=0.01)
 
     @pytest.mark.parametrize("content", ["garbage", ""])
     def test_a_file_that_holds_no_frames_is_one_line(self, content, tmp_path, capsys):

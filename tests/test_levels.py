@@ -10,7 +10,7 @@ from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 import asteroid
-from asteroid import levels, units
+from asteroid import datasets, levels, sources, units
 from asteroid.levels import ab_initio
 
 TOLERANCE = {
@@ -150,6 +150,43 @@ def test_psi4_and_pyscf_agree(level, basis, kind):
     assert_same(*labels, kind)
 
 
+@needs_psi4
+@needs_pyscf
+def test_psi4_and_pyscf_freeze_the_same_cores():
+    """Of sodium both leave out ten electrons, where PySCF's own choice is two."""
+    labels = []
+    for code in ("psi4", "pyscf"):
+        atoms = Atoms("NaH", [[0, 0, 0], [0, 0, 1.89]])
+        atoms.calc = levels.calculator("mp2", code=code)
+        labels.append(label(atoms))
+    assert_same(*labels, "density fitting")
+
+
+@needs_pyscf
+@pytest.mark.parametrize(
+    ("element", "expected"), [("H", 0), ("Li", 1), ("F", 1), ("Na", 5), ("Cl", 5), ("K", 9), ("Br", 9), ("I", 4)]
+)
+def test_cores_are_those_of_noble_gases(element, expected):
+    from pyscf import gto
+
+    ecp = {"I": "def2-svp"} if element == "I" else {}  # in place of 28 of the 36 electrons of krypton
+    molecule = gto.M(atom=f"{element} 0 0 0; H 0 0 2", basis="def2-svp", ecp=ecp, verbose=0)
+    assert ab_initio._core_orbitals(molecule) == expected
+
+
+def embedded_labels() -> list:
+    """Each embedded molecule and level, with how many frames are computed anew."""
+    params = []
+    for name in datasets.molecules():
+        for level in datasets.levels(name):
+            atoms = sources.read_record(datasets.DATA / f"{name}_{level}.npz")["atoms"]
+            if level in ("mmff", "gfn2"):
+                params.append(pytest.param(name, level, 20, marks=needs_openmm if level == "mmff" else needs_tblite))
+            elif level == "pbe" or atoms <= 6:  # coupled cluster of more takes minutes
+                params.append(pytest.param(name, level, 1, marks=needs_psi4))
+    return params
+
+
 def recompute(name: str, level: str, frames: int, kind: str, **settings: object) -> None:
     embedded = asteroid.load(name, level)[:frames]
     atoms = Atoms(embedded.z.numpy())
@@ -159,20 +196,14 @@ def recompute(name: str, level: str, frames: int, kind: str, **settings: object)
         assert_same(label(atoms), (float(energy), force.numpy()), kind)
 
 
-@needs_tblite
-@pytest.mark.parametrize("name", ["methanol", "malonaldehyde"])
-def test_embedded_gfn2_labels_come_again(name):
-    recompute(name, "gfn2", 20, "same code")
+@pytest.mark.parametrize(("name", "level", "frames"), embedded_labels())
+def test_embedded_labels_come_again(name, level, frames):
+    recompute(name, level, frames, "same code", **({} if level in ("mmff", "gfn2") else {"code": "psi4"}))
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_embedded_pbe_labels_come_again(code):
-    recompute("methanol", "pbe", 2, "same code" if code == "psi4" else "grid", code=code)
-
-
-@needs_psi4
-def test_an_embedded_coupled_cluster_label_comes_again():
-    recompute("methanol", "ccsd(t)", 1, "same code", code="psi4")
+@needs_pyscf
+def test_embedded_pbe_labels_come_again_by_another_code():
+    recompute("methanol", "pbe", 2, "grid", code="pyscf")
 
 
 @needs_pyscf
@@ -263,6 +294,18 @@ def test_an_unknown_basis(code):
     atoms.calc = levels.calculator("hf", basis="cc-pvdzz", code=code)
     with pytest.raises(CalculatorSetupError, match=f"{code} has no basis 'cc-pvdzz'"):
         atoms.get_potential_energy()
+
+
+@needs_pyscf
+@pytest.mark.parametrize("level", ["hf", "b3lyp"])
+def test_an_element_that_the_fitting_basis_lacks(level, capfd):
+    atoms = Atoms("LiH", [[0, 0, 0], [0, 0, 1.6]])
+    atoms.calc = levels.calculator(level, code="pyscf")
+    with pytest.raises(CalculatorSetupError, match="pyscf has no basis 'cc-pvdz', or it lacks an element of LiH"):
+        atoms.get_potential_energy()
+    assert capfd.readouterr() == ("", "")
+    atoms.calc = levels.calculator("pbe", code="pyscf")  # which has another
+    assert label(atoms)[0] == pytest.approx(-5046.4, abs=1)
 
 
 @pytest.mark.parametrize("code", CODES)

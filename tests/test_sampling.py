@@ -2,6 +2,7 @@
 
 import importlib.util
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import ase.io
@@ -150,6 +151,35 @@ def test_geometries_from_smiles_names_files_and_atoms(tmp_path):
     for path in (tmp_path / "ethanol.xyz", str(tmp_path / "ethanol.xyz")):
         np.testing.assert_allclose(sampling.geometry(path).positions, ethanol.positions, atol=1e-6)
     assert sampling.geometry(ethanol) is not ethanol
+
+
+@pytest.mark.parametrize("ending", ["mol", "sdf"])
+def test_a_charge_is_that_of_a_file_of_rdkit(ending, tmp_path, monkeypatch):
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom
+
+    oxalate = Chem.MolFromSmiles("[O-]C(=O)C(=O)[O-]")
+    rdDistGeom.EmbedMolecule(oxalate, randomSeed=1)
+    path = tmp_path / f"mine.{ending}"
+    if ending == "mol":
+        Chem.MolToMolFile(oxalate, str(path))
+    else:
+        with Chem.SDWriter(str(path)) as writer:
+            writer.write(oxalate)
+    atoms = sampling.geometry(path)
+    assert str(atoms.symbols) == "OCOCO2" and atoms.info["charge"] == -2
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    with pytest.raises(ImportError, match=f"mine.{ending} needs RDKit: `pip install rdkit`"):
+        sampling.geometry(path)
+
+
+@pytest.mark.parametrize("ending", ["xyz", "extxyz", "mol", "sdf", "cif"])
+@pytest.mark.parametrize("content", ["", "garbage"])
+def test_a_file_that_cannot_be_read_is_named(ending, content, tmp_path):
+    path = tmp_path / f"mine.{ending}"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"mine.{ending} is no file of a molecule that"):
+        sampling.geometry(path)
 
 
 def test_a_charge_is_that_of_the_smiles():

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import asdict
 
+import ase.io
 import nbformat
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ase.calculators.calculator import CalculatorSetupError
 
 from asteroid import book, planner, profiles
 from asteroid.datasets import DatasetError
-from asteroid.levels import labelling, series
+from asteroid.levels import labelling, sampling, series
 from asteroid.planner import Spending, least_budget, spend
 
 NOTEBOOK = book.root() / "notebooks/your_molecule.ipynb"
@@ -113,6 +114,21 @@ def test_a_folder_of_other_configurations_is_refused(tmp_path, other, said):
     series.frames(tmp_path, **given, **QUICK)
     with pytest.raises(DatasetError, match=said):
         series.frames(tmp_path, **(given | other), **QUICK)
+
+
+@needs_labels
+def test_configurations_are_of_the_molecule_that_the_file_held(tmp_path):
+    path, given = tmp_path / "mine.xyz", {"level": "mmff", "number": 2, "batch": 2}
+    ethanol, ether = sampling.geometry("CCO"), sampling.geometry("COC")[[0, 2, 1, *range(3, 9)]]
+    assert np.array_equal(ethanol.numbers, ether.numbers)
+    ase.io.write(path, ethanol)
+    for folder, molecule in (("file", path), ("atoms", ethanol)):
+        first = series.frames(tmp_path / folder, molecule, **given, **QUICK)
+        np.testing.assert_array_equal(series.frames(tmp_path / folder, molecule, **given, **QUICK).pos, first.pos)
+    ase.io.write(path, ether)
+    for folder, molecule in (("file", path), ("atoms", ether)):
+        with pytest.raises(DatasetError, match="holds configurations of start .* choose another folder"):
+            series.frames(tmp_path / folder, molecule, **given, **QUICK)
 
 
 @needs_labels

@@ -120,16 +120,16 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
                 if path == target:
                     record = sources.read_record(path)
                     newer, machines = [record["code_version"]], [*machines, *record.get("machine", "").split("; ")]
-            rows |= {row["place"]: {key: row[key] for key in _COLUMNS} for row in found}
-        except (IndexError, KeyError, TypeError) as error:
+            rows |= {row["place"]: _checked(row, sampled) for row in found}
+        except datasets.DatasetError:
+            raise
+        except (IndexError, KeyError, TypeError, ValueError) as error:
             raise datasets.DatasetError(f"{path} holds no labels of frames of the gfn2 set ({error!r}).") from None
         versions += newer
     if not rows:
         raise datasets.DatasetError(f"{', '.join(map(str, files))}: no label is in it yet.")
     places = np.array(sorted(rows))
     frame = np.array([rows[place]["frame"] for place in places])
-    if not np.array_equal(frame, sampled["order"][places]):
-        raise datasets.DatasetError(f"{target.name}: the labels' frames are not those of the gfn2 set's order.")
     energy, force, seconds = (np.array([rows[place][key] for place in places]) for key in ("E", "F", "seconds"))
     extra = {"frame": frame.astype(np.int32), "place_in_order": places.astype(np.int32)}
     pos = sampled["R"][frame]
@@ -175,6 +175,14 @@ def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
         raise datasets.DatasetError(f"{path}: its geometries are not the gfn2 set's at its `frame` numbers.")
     arrays["place"] = arrays["place_in_order"]
     return [{key: arrays[key][k] for key in _COLUMNS} for k in range(len(arrays["E"]))]
+
+
+def _checked(row: dict[str, Any], sampled: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The label of a row; raises an IndexError, KeyError, TypeError or ValueError where it holds none."""
+    if row["place"] < 0 or row["frame"] != sampled["order"][row["place"]]:
+        raise ValueError(f"frame {row['frame']} is not at place {row['place']} of the order")
+    force = np.array(row["F"], dtype=np.float64).reshape(len(sampled["z"]), 3)
+    return {"frame": int(row["frame"]), "E": float(row["E"]), "F": force, "seconds": float(row["seconds"])}
 
 
 def _lines(path: Path, sampled: dict[str, np.ndarray]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -6,13 +6,14 @@ constant. They differ in one thing: Psi4 fits densities in all methods, PySCF in
 since it has no gradients of fitted MP2 and CCSD(T).
 """
 
+import io
 import json
 import os
 import subprocess
 import tempfile
 import warnings
 import weakref
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -117,17 +118,17 @@ class PySCF(AbInitio):
                 )
             except BasisNotFoundError:
                 raise self._no_basis() from None
-        compute = self._correlated if self.method in CORRELATED else self._self_consistent
-        try:
-            with lib.with_omp_threads(1):
-                return compute(molecule)
-        except CalculationFailed:
-            raise
-        except BasisNotFoundError:  # that which fits densities
-            raise self._no_basis() from None
-        except Exception as error:
-            # Whatever fails fails for this frame only.
-            raise self._failure(f"{type(error).__name__}: {error}") from None
+            compute = self._correlated if self.method in CORRELATED else self._self_consistent
+            try:
+                with lib.with_omp_threads(1), redirect_stdout(io.StringIO()):  # more such advice
+                    return compute(molecule)
+            except BasisNotFoundError:  # that which fits densities
+                raise self._no_basis() from None
+            except CalculationFailed:
+                raise
+            except Exception as error:
+                # Whatever fails fails for this frame only.
+                raise self._failure(f"{type(error).__name__}: {error}") from None
 
     def _self_consistent(self, molecule: "gto.Mole") -> tuple[float, np.ndarray]:
         from pyscf import dft, scf

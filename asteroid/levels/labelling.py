@@ -226,8 +226,8 @@ def _check_label(content: Mapping[str, Any], atoms: int) -> None:
     if not (isinstance(content["frame"], int) and "geometry" in content):
         raise KeyError("frame and geometry")
     if "failure" not in content:
-        force = np.array(content["F"], dtype=np.float64).reshape(atoms, 3)
-        if not np.isfinite([*force.flat, float(content["E"]), float(content["seconds"])]).all():
+        force = np.array(content["F"]).reshape(atoms, 3)
+        if not np.isfinite([*force.flat, content["E"], content["seconds"]]).all():
             raise ValueError("not finite")
 
 
