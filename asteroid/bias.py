@@ -76,7 +76,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
 
     Args:
         accurate: labels, of which those frames count that `cheap` has as well; or a force field that predicts them, θ_A
-            of `stages.identify_bias`. At most 100 frames are looked at.
+            of `stages.identify_bias`. At most 100 frames are looked at, evenly spread over those there are.
         cheap: cheap labels of the same molecule.
         error: mean absolute force error, on frames that it has not seen, of a model of the accurate labels alone,
             kcal/mol/Å, such as `theta_a.provenance["valid_force_mae"]`. Without it the report takes a harmonic force
@@ -98,11 +98,12 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
     if error is not None and not error > 0:
         raise ValueError(f"error is {error!r}; expected a force error above 0 in kcal/mol/Å, or None")
     if isinstance(accurate, ForceField):
-        cheap = cheap[:MOST]
+        cheap = cheap[_spread(len(cheap))]
         level, force = f"model of {accurate.level}", force_on(accurate, cheap)
     else:
         mine, theirs = accurate.paired_with(cheap)
-        level, force, cheap = accurate.level, accurate.force[mine[:MOST]], cheap[theirs[:MOST]]
+        some = _spread(len(mine))
+        level, force, cheap = accurate.level, accurate.force[mine[some]], cheap[theirs[some]]
     name = f"{cheap.level} labels of {cheap.molecule}"
     if len(cheap) < FEWEST:
         raise DatasetError(
@@ -173,6 +174,11 @@ def _judge(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bo
     if np.percentile(lowered / np.sqrt(effective), 97.5) < 1:
         return WITH_WEIGHTS, f"{sizes} {than}, and it differs between frames: {factors}"
     return PRE_TRAIN, f"{sizes} {than}, and much the same in all frames: {factors}"
+
+
+def _spread(frames: int) -> np.ndarray:
+    """Indices of at most `MOST` frames; the first ones alone may be of one trajectory."""
+    return np.linspace(0, frames - 1, min(frames, MOST)).astype(int)
 
 
 def _kernels(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

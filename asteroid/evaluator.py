@@ -17,6 +17,7 @@ class Evaluator:
 
     The graph holds for one number of frames, to which fewer are filled up, and where a model has a list of neighbours,
     for one length of it. When either does not suffice, or the number of frames is less than half, a new graph is made.
+    Weights stay as they are now: a model that is trained further, or moved, needs a new evaluator.
 
     Args:
         model: maps z and pos to energies.

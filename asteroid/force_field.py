@@ -76,6 +76,8 @@ class ForceField:
             raise ValueError("positions hold NaN or infinite values: the simulation that made them has come apart")
         like = next(self.model.parameters())
         frames = pos if pos.ndim == 3 else pos[None]
+        # Far from the origin single precision has fewer digits.
+        frames = frames.double() - frames.double().mean(dim=-2, keepdim=True)
         energy, force = training.predict(self.model, z.to(like.device), frames.to(like.device, like.dtype))
         energy = energy.double() + self.shift
         return (energy, force) if pos.ndim == 3 else (energy[0], force[0])

@@ -156,8 +156,8 @@ def verdicts(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFra
 
     Returns:
         A row per level: labels, the report's numbers (kcal/mol/Å, mean over seeds) and verdict (of most seeds), and by
-        how many percent ASTEROID's error
-        is lower than that of standard training, with a 95 % interval; and the records.
+        how many percent ASTEROID's error is lower than that of standard training, with a 95 % interval; and the
+        records.
     """
     import pandas as pd
 

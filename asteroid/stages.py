@@ -2,6 +2,7 @@
 
 import copy
 import math
+import numbers
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -55,13 +56,23 @@ class Recipe:
     def __post_init__(self):
         # Hashable, so that a run can be a key of a dictionary.
         object.__setattr__(self, "model_config", tuple(sorted(dict(self.model_config).items())))
-        object.__setattr__(self, "gammas", tuple(self.gammas))
+        models.configuration(self.model, **dict(self.model_config))  # refuses what no run could build
+        for stage in ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning"):
+            if not isinstance(getattr(self, stage), TrainConfig):
+                raise ValueError(f"{stage} is {getattr(self, stage)!r}; expected a TrainConfig")
+        try:
+            # As floats, so that equal recipes have equal keys: JSON tells 1 from 1.0.
+            object.__setattr__(self, "gammas", tuple(map(float, self.gammas)))
+        except (TypeError, ValueError):
+            raise ValueError(f"gammas are {self.gammas!r}; expected a sequence of positive numbers") from None
         if not self.gammas or not all(gamma > 0 for gamma in self.gammas):
             raise ValueError(f"gammas are {self.gammas}; expected one or more positive numbers")
         if not (isinstance(self.slices, int) and self.slices > 0):
             raise ValueError(f"slices is {self.slices!r}; expected a whole number above 0")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature!r}; expected kelvins above 0, or None")
+        if self.temperature is not None:
+            if not (isinstance(self.temperature, numbers.Real) and self.temperature > 0):
+                raise ValueError(f"temperature is {self.temperature!r}; expected kelvins above 0, or None")
+            object.__setattr__(self, "temperature", float(self.temperature))
 
 
 def standard(

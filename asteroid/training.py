@@ -46,7 +46,8 @@ class TrainConfig:
     """Settings of one stage of training; the defaults are the paper's (appendix A.2) and its release's.
 
     The learning rate at a step, counted from 0, is `learning_rate` · min(1, (step + 1) / `warmup`) ·
-    `decay_rate`^(step / `decay_steps`), halved each time the validation error has not improved for `plateau` steps.
+    `decay_rate`^(step / `decay_steps`), halved each time the validation error has not improved for `plateau` steps. The
+    decay of the averaged weights is min(`ema`, (1 + step) / (10 + step)).
 
     Raises:
         ValueError: lists every setting that is out of its range.
@@ -62,7 +63,7 @@ class TrainConfig:
     patience: int = 100_000  # stop after so many steps without a better validation error
     weight_decay: float = 2e-6
     clip: float = 10.0  # largest norm of the gradient
-    ema: float = 0.999  # decay of the averaged weights, with which the model is evaluated
+    ema: float = 0.999  # of the averaged weights, with which the model is evaluated
     rho: float = losses.RHO
     eval_every: int = 100  # steps
     compile: bool | None = None  # None: when the run is long enough to earn back the compile time
@@ -73,13 +74,16 @@ class TrainConfig:
             for name, (kind, holds, expected) in _RANGES.items()
             if not (isinstance(value := getattr(self, name), kind) and holds(value))
         ]
+        if self.compile not in (None, True, False):
+            wrong.append(f"compile is {self.compile!r}, expected True, False or None")
         if not wrong and self.patience < self.eval_every:
             wrong.append(f"patience is {self.patience}, expected at least eval_every ({self.eval_every})")
         if wrong:
             raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
-        for name in _RANGES:  # NumPy's numbers have no place in a file
-            if isinstance(value := getattr(self, name), np.generic):
-                object.__setattr__(self, name, value.item())
+        for name in _RANGES:  # NumPy's numbers have no place in a file, and equal settings are to be written alike
+            value = getattr(self, name)
+            value = value.item() if isinstance(value, np.generic) else value
+            object.__setattr__(self, name, float(value) if isinstance(getattr(type(self), name), float) else value)
 
     def times(self, number: int) -> "TrainConfig":
         """The same course in so many times as many steps."""

@@ -152,6 +152,13 @@ def test_at_most_a_hundred_frames_are_looked_at():
     assert len(report.by_frame) == bias.MOST
 
 
+def test_the_frames_looked_at_are_not_of_one_trajectory_alone():
+    field, cheap = ForceField(tiny.model(), accurate().z, 0.0, "ccsd(t)", {}), asteroid.load("methanol", "gfn2")
+    looked_at = bias_report(field, cheap).by_frame
+    spread = cheap[np.linspace(0, len(cheap) - 1, bias.MOST).astype(int)]
+    np.testing.assert_allclose(looked_at, asteroid.stages.estimated_bias(field, spread))
+
+
 def test_what_no_report_can_be_made_of_is_refused():
     labels = accurate()
     with pytest.raises(DatasetError, match="9 frames have both .* a report takes 10"):

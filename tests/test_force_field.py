@@ -64,6 +64,12 @@ def test_the_shift_is_kept_in_double_precision(pos):
     torch.testing.assert_close(energy - force_field.shift, bare, rtol=0, atol=1e-9)
 
 
+def test_forces_are_as_exact_far_from_the_origin(pos):
+    field = make()
+    for near, far in zip(field.energy_and_force(pos), field.energy_and_force(pos + 1000)):
+        torch.testing.assert_close(far, near, rtol=1e-5, atol=1e-5)
+
+
 def test_one_frame_and_many_have_the_shape_of_their_positions(pos):
     force_field = make()
     energy, force = force_field.energy_and_force(pos[0])

@@ -16,7 +16,7 @@ from scipy.special import spherical_jn
 from torch import Tensor, nn
 
 from asteroid import forces, models, objectives
-from asteroid.models import basis, layers
+from asteroid.models import basis, layers, neighbours
 from asteroid.models.layers import silu
 from asteroid.models.neighbours import envelope
 
@@ -263,6 +263,14 @@ def test_describe_names_what_build_makes(name, config):
 def test_describe_refuses_a_foreign_model():
     with pytest.raises(ValueError, match="Linear"):
         models.describe(nn.Linear(1, 1))
+
+
+def test_a_pair_that_single_precision_rounds_into_the_cutoff_has_a_row():
+    direction = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    apart = 3.3 * (1 + 1e-8) * direction / direction.norm(dim=1, keepdim=True)
+    pos = torch.stack([torch.zeros_like(apart), apart], dim=1)
+    edges = neighbours.edge_list(neighbours.distances(pos.float())[0], 3.3)
+    assert edges.real.any() and neighbours.most_edges(pos, 3.3) == 2
 
 
 def test_unknown_model_lists_the_known():

@@ -170,6 +170,13 @@ def test_one_file_is_not_two_levels(method):
         replace(ASTEROID, method=method, molecule="mine.npz")
 
 
+def test_equal_runs_have_equal_keys():
+    """JSON tells 1 from 1.0, Python does not."""
+    whole = with_recipe(ASTEROID, gammas=(1,), temperature=500, accurate=replace(QUICK, clip=10, decay_rate=1))
+    other = with_recipe(ASTEROID, gammas=(1.0,), temperature=500.0, accurate=replace(QUICK, clip=10.0, decay_rate=1.0))
+    assert whole == other and whole.key == other.key
+
+
 # Records
 
 
@@ -185,6 +192,13 @@ def test_a_record_reads_back_as_it_was_written(made, tmp_path):
     other.put(record)
     assert other.get(ASTEROID) == record
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_score_matching_has_a_last_stage_of_its_own(store):
+    recipe = replace(tiny.RECIPE, score_matching=tiny.TRAIN, score_fine_tuning=QUICK)
+    spec = replace(ASTEROID, method="score-matching", inaccurate="gfn2", recipe=recipe)
+    *_, history = runs.run(spec, store, progress=False).histories.values()
+    assert history["step"][-1] == QUICK.steps
 
 
 def test_what_a_record_says(made):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from asteroid import datasets, forces, losses, models, stages, units
 from asteroid.objectives import ScoreMatching
 from asteroid.stages import Recipe
+from asteroid.training import Molecule
 
 THERMAL = 0.6  # kcal/mol
 STIFFNESS = torch.tensor([[3.0, 0.5, 0.0], [0.5, 2.0, 0.3], [0.0, 0.3, 1.0]], dtype=torch.float64)
@@ -255,6 +256,19 @@ def test_geometries_alone_teach_the_forces_that_moved_them(split):
     assert found.provenance["score_matching"]["thermal_energy"] == pytest.approx(500 * units.BOLTZMANN)
     energy, _ = found.energy_and_force(split.valid.pos)
     assert float((energy - split.valid.energy).mean()) == pytest.approx(0, abs=1e-3)
+
+
+def test_every_step_draws_its_own_directions(split):
+    one = Molecule(tiny.model(), split.inaccurate, split.valid, None, ScoreMatching(THERMAL, slices=3), 5, 0)
+    first, second = one.batch(0)[-1], one.batch(1)[-1]
+    assert first.shape == (3, 5, 6, 3) and not torch.equal(first, second)
+
+
+def test_the_recipe_says_how_many_directions(split):
+    recipe = replace(RECIPE, slices=3, score_matching=replace(RECIPE.score_matching, steps=2, eval_every=1))
+    assert (
+        stages.match_scores(split.inaccurate, split.valid, recipe, **QUIET).provenance["score_matching"]["slices"] == 3
+    )
 
 
 def test_forces_scale_with_the_temperature_that_is_assumed(split):

@@ -175,6 +175,10 @@ def test_runs_train_on_the_frames_that_were_chosen(tmp_path):
     labels = candidates[by_bias]
     assert trained.provenance["fingerprints"]["train"] == labels.fingerprint
     assert records[1].label_seconds["accurate"] is not None
+    # An ensemble disagrees if its members do not begin alike.
+    (theta_a,) = specs[2].builds_on
+    members = [runs.force_field(member, store) for member in theta_a.builds_on]
+    assert len({member.provenance["start"] for member in members}) == len(members) > 1
     # It is the same again from the records, where the force fields are gone.
     store.force_field_path(specs[1]).unlink()
     store.force_field_path(first).unlink()

@@ -235,12 +235,12 @@ def test_without_inaccurate_labels_there_is_no_asteroid():
 
 
 def test_test_errors_by_hand(split, theta_a):
-    energy, force = theta_a.energy_and_force(split.test.pos)
-    shifted = replace(split.test, energy=energy + 2, force=force.double() + 3)
-    errors = stages.test_errors(theta_a, shifted)
-    expected = {"force_mae": 3, "force_rmse": 3, "energy_mae": 2}
-    assert {name: errors[name] for name in expected} == pytest.approx(expected, rel=1e-6)
-    assert errors["force_mae_std_error"] == pytest.approx(0, abs=1e-6)
+    two = split.test[:2]
+    energy, force = theta_a.energy_and_force(two.pos)
+    off = torch.tensor([1.0, -3.0], dtype=torch.float64)
+    errors = stages.test_errors(theta_a, replace(two, energy=energy + off, force=force.double() + off[:, None, None]))
+    expected = {"force_mae": 2, "force_mae_std_error": 1, "force_rmse": 5**0.5, "energy_mae": 2}
+    assert errors == pytest.approx(expected, rel=1e-5)
 
 
 def test_one_test_frame_has_no_error_of_the_mean(split, theta_a):
@@ -248,10 +248,24 @@ def test_one_test_frame_has_no_error_of_the_mean(split, theta_a):
         stages.test_errors(theta_a, split.test[:1])
 
 
-@pytest.mark.parametrize("gammas", [(), (1.0, 0.0), (-1.0,), (math.nan,)])
+@pytest.mark.parametrize("gammas", [(), (1.0, 0.0), (-1.0,), (math.nan,), 1.0, ("a",)])
 def test_a_gamma_that_is_not_positive_is_refused_before_any_training(gammas):
     with pytest.raises(ValueError, match="gammas are .*positive"):
         Recipe(gammas=gammas)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "egn"}, "unknown model 'egn'; known: egnn"),
+        ({"model_config": {"hiden": 3}}, "egnn has no setting.*hiden"),
+        ({"accurate": {"steps": 3}}, "accurate is {'steps': 3}; expected a TrainConfig"),
+        ({"temperature": "500"}, "temperature is '500'"),
+    ],
+)
+def test_a_recipe_that_no_run_could_follow_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**settings)
 
 
 def test_a_recipe_is_hashable_and_knows_no_order_of_settings():

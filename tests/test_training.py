@@ -70,6 +70,16 @@ def misleading() -> tuple[tiny.Frames, tiny.Frames]:
     return tiny.frames(train), tiny.frames(train, force=-train.force)
 
 
+@pytest.mark.parametrize("setting", [{"clip": 1e-3}, {"weight_decay": 10.0}, {"ema": 0.0}, {"rho": 0.5}], ids=str)
+def test_every_setting_reaches_the_training(setting):
+    split, ends = tiny.methanol(), []
+    for config in (tiny.TRAIN, replace(tiny.TRAIN, **setting)):
+        model = tiny.model()
+        fit(model, split.train, split.valid, config)
+        ends.append(weights(model))
+    assert not torch.equal(*ends)
+
+
 def test_training_reduces_the_validation_error():
     split = tiny.methanol(budget=20, inaccurate_budget=None)
     history = fit(tiny.model(), split.train, split.valid, replace(tiny.TRAIN, steps=80, warmup=10, eval_every=20))
@@ -312,6 +322,8 @@ def test_all_wrong_settings_are_listed_at_once():
 
 
 def test_a_patience_that_would_end_before_the_first_evaluation_is_refused():
+    with pytest.raises(ValueError, match="compile is 'false', expected True, False or None"):
+        TrainConfig(compile="false")
     with pytest.raises(ValueError, match=r"patience is 4, expected at least eval_every \(8\)"):
         replace(tiny.TRAIN, steps=12, eval_every=8, patience=4)
 

@@ -36,16 +36,22 @@ def build(name: str, preset: str | None = None, **config: Any) -> nn.Module:
         ValueError: for an unknown name, preset or field.
         ImportError: for a package that a model of PyTorch Geometric needs and that is not installed.
     """
+    settings = configuration(name, preset, **config)
+    return _ALL[name][0](settings)
+
+
+def configuration(name: str, preset: str | None = None, **config: Any) -> Any:
+    """The configuration with which `build` makes a model; it takes the same and raises the same ValueErrors."""
     if name not in _ALL:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(_ALL)}")
-    model, config_type = _ALL[name]
+    _, config_type = _ALL[name]
     known = {field.name for field in fields(config_type)}
     if unknown := set(config) - known:
         raise ValueError(f"{name} has no setting {sorted(unknown)}; known: {', '.join(sorted(known))}")
     presets = PRESETS.get(name, {})
     if preset is not None and preset not in presets:
         raise ValueError(f"{name} has no preset {preset!r}; it has: {', '.join(presets) or 'none'}")
-    return model(config_type(**(presets.get(preset, {}) | config)))
+    return config_type(**(presets.get(preset, {}) | config))
 
 
 def static_shapes(model: nn.Module, pos: Tensor) -> dict[str, int]:

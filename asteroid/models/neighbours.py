@@ -100,7 +100,8 @@ class Edges:
 
 
 def most_edges(pos: Tensor, cutoff: float) -> int:
-    """Largest number of directed edges of any frame of pos (frames, atoms, 3), Å; at least 1."""
+    """Largest number of directed edges of any frame of pos (frames, atoms, 3), Å, in whatever precision; at least 1."""
+    cutoff *= 1 + 1e-5  # batches in single precision may round a pair into it
     # In parts: the table of pairs of ten thousand frames would not fit into the memory.
     return max(1, *(int(_within(distances(part)[0], cutoff).sum(dim=(1, 2)).max()) for part in pos.split(1024)))
 

@@ -38,7 +38,7 @@ class Profile:
         empirical: the `level` whose labels count as free, how many `labels` of it there are, and the `budgets` of
             accurate ones beside them (Table 1 and appendix A.3).
         gammas: values of γ, in units of the median bias, whose effect is shown (Fig 7a).
-        together: molecules that share one pre-training (Table 5), two or more of `molecules`, or none.
+        together: molecules that share one pre-training (Table 5), two or more, or none.
         planner: of the page on planning: `model` and `molecules`; of its pilots, the labels of `standard` training and
             the pairs of accurate and cheap ones of `asteroid`; and, by molecule, the `ratio` of what an accurate label
             costs to what a cheap one does, rounded, at which the paper's split is bought. Of `rounds`, `molecules`, the
