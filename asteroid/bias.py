@@ -170,7 +170,7 @@ def _judge(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bo
     effective = w.sum(axis=1) ** 2 / np.square(w).sum(axis=1) / len(weight)
     lowered = (w * v).sum(axis=1) / w.sum(axis=1) / v.mean(axis=1)
     kept, left = 100 * np.mean(effective), 100 * np.mean(lowered)
-    factors = f"weights leave {kept:.0f} % of the labels and {left:.0f} % of what varies"
+    factors = f"weighted frames count like {kept:.0f} % of them, and what varies is {left:.0f} % of what it was"
     if np.percentile(lowered / np.sqrt(effective), 97.5) < 1:
         return WITH_WEIGHTS, f"{sizes} {than}, and it differs between frames: {factors}"
     return PRE_TRAIN, f"{sizes} {than}, and much the same in all frames: {factors}"

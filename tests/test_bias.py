@@ -1,6 +1,7 @@
 """The bias report divides a known bias as it was made, and refuses cheap labels that have nothing to teach."""
 
 import importlib.util
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -138,6 +139,9 @@ def test_weights_are_advised_where_some_frames_are_far_worse_than_others():
     assert bias_report(labels, cheap).verdict == PRE_TRAIN
     report = bias_report(labels, tiny.corrupted(cheap, 10, size=6.0))  # one calculation in eight went astray
     assert report.verdict == WITH_WEIGHTS and "differs between frames" in report.reason
+    assert re.search(
+        r"differs between frames: weighted frames count like \d+ % of them, and what varies is \d+ %", report.reason
+    )
 
 
 def test_a_force_field_may_stand_for_the_accurate_labels():
