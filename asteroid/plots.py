@@ -290,7 +290,7 @@ def claimed_reductions(table: pd.DataFrame) -> Figure:
     axes.axvline(0, color="0.4", lw=1)
     axes.set_yticks(places, [textwrap.fill(f"{row.where}, {row.claim}", 34) for row in table.itertuples()])
     axes.invert_yaxis()
-    axes.set_xlabel("error lower than without by [%]")
+    axes.set_xlabel("reduction of the test force error [%]")
     _legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
