@@ -75,7 +75,7 @@ FIGURES = {
     "measured_cost": ((rows(),), {"[core minutes]", "[kcal/mol/Å]"}),
     "by_training": ((rows(),), {"[kcal/mol/Å]"}),
     "sensitivity": ((settings(), rows(), "γ [median bias]"), {"γ [median bias]", "[kcal/mol/Å]"}),
-    "claimed_reductions": ((CLAIMED,), {"[%]"}),
+    "claimed_reductions": ((CLAIMED,), {"reduction of the test force error [%]"}),
     "geometries": ((rows(),), {"geometries", "[kcal/mol/Å]"}),
     "convergence": (([10, 100, 1000], GENERATOR.gamma(3.0, 1.0, (3, 5)), "relative error"), {"geometries", "error"}),
     "ratios": ((rows(), "error [kcal/mol/Å]", ""), {"[kcal/mol/Å]"}),
