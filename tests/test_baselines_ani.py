@@ -131,7 +131,7 @@ def test_zero_shot_is_the_published_network_up_to_a_constant(methanol, random_we
     assert force_field.level == "ani-1ccx" and force_field.model.config.members == 8
     energy, force = force_field.energy_and_force(methanol.pos[10:14])
     expected_energy, expected_force = training.predict(network(8), methanol.z, methanol.pos[10:14].float())
-    assert torch.equal(force, expected_force)
+    torch.testing.assert_close(force, expected_force, rtol=1e-5, atol=1e-4)
     difference = energy - expected_energy
     assert float(difference.std()) < 0.02  # the constant, in single precision
     fitted, _ = force_field.energy_and_force(methanol.pos[:10])

@@ -179,5 +179,5 @@ def test_a_plan_keeps_what_was_bought():
 
 
 def test_a_budget_that_is_spent_already_is_refused():
-    with pytest.raises(ValueError, match="do not pay for 90 accurate and 100 cheap labels.*0.128 hours"):
+    with pytest.raises(ValueError, match="do not pay for 90 accurate and 100 cheap labels.*0.1278 hours"):
         planner.plan(0.1, ERRORS, 4.0, 1.0, bought=(90, 100))

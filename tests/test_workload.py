@@ -63,7 +63,7 @@ def test_hours_are_those_of_the_records(tmp_path):
 
 def test_what_was_never_timed_is_unknown(tmp_path):
     said = workload.report([STANDARD, replace(STANDARD, method="sgdml")], tmp_path)
-    assert "Not in these hours: 2 trainings" in said and said.count("unknown") == 3 and "GPU" not in said
+    assert "Not in these hours: 2 runs" in said and said.count("unknown") == 3 and "GPU" not in said
 
 
 def test_a_damaged_record_is_named(tmp_path):
