@@ -278,6 +278,13 @@ def test_an_npz_file_of_other_frames_is_not_embedded(key: str, source: Path, acc
 # Validation
 
 
+@pytest.mark.parametrize(("molecule", "level"), EMBEDDED)
+def test_kcal_per_mol_taken_for_ev_are_noticed(molecule: str, level: str) -> None:
+    labelled = load(molecule, level)
+    with pytest.raises(DatasetError, match=r"mean force.*energy_unit='kcal/mol'"):
+        replace(labelled, force=labelled.force * units.ENERGY["eV"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -295,7 +302,6 @@ def test_an_npz_file_of_other_frames_is_not_embedded(key: str, source: Path, acc
         (lambda s: {"force": s.force.index_fill(0, torch.tensor([2]), torch.inf)}, "force of frame 2 is not finite"),
         (lambda s: {"pos": s.pos / 10}, r"atoms 0 and \d of frame 0 are 0\.1.*length unit"),
         (lambda s: {"force": s.force * units.ENERGY["hartree"]}, r"mean force.*energy_unit='kcal/mol'"),
-        (lambda s: {"force": s.force * units.ENERGY["eV"]}, r"mean force.*energy_unit='kcal/mol'"),
     ],
 )
 def test_unusable_labels(change: object, message: str, accurate: LabelledSet) -> None:
