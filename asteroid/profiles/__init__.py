@@ -172,16 +172,21 @@ class Profile:
             specs += [spec for part in self.planner_specs(molecule).values() for spec in part]
         return specs
 
-    def empirical_specs(self, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+    def empirical_specs(
+        self, model: str, molecules: tuple[str, ...] | None = None, longer: bool = False
+    ) -> list[RunSpec]:
         """ASTEROID with labels of an empirical force field, for which no accurate label is given up (section 5.3).
 
-        As in the paper, every model is at the smallest budget (Table 1), GemNet at larger ones too (appendix A.3).
+        As in the paper, every model is at the smallest budget (Table 1), GemNet at larger ones too (appendix A.3). Our
+        own is `longer`: the last stage is then as long as after score matching.
         """
         level, labels, budgets = (self.empirical[name] for name in ("level", "labels", "budgets"))
         if not model.startswith("gemnet"):
             budgets = [min(budgets)]
+        recipe = self.recipe(model)
+        recipe = replace(recipe, fine_tuning=recipe.score_fine_tuning) if longer else recipe
         return [
-            replace(spec, method="asteroid", inaccurate=level, inaccurate_budget=labels)
+            replace(spec, method="asteroid", inaccurate=level, inaccurate_budget=labels, recipe=recipe)
             for spec in self.specs("standard", model, molecules)
             if spec.budget in budgets
         ]
