@@ -21,6 +21,7 @@ from ase.constraints import FixAtoms
 from asteroid import datasets, runs, sources, units
 from asteroid.data import embed
 from asteroid.datasets import DatasetError, LabelledSet, levels, load, molecules, save, split
+from asteroid.levels.labelling import label
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -263,6 +264,24 @@ def test_a_file_without_a_label_is_not_embedded(content: str, message: str, sour
     source.write_text(content)
     with pytest.raises(DatasetError, match=rf"methanol_ccsd\(t\).jsonl.* {message}"):
         embed.embed([source])
+
+
+def test_a_ledger_prices_the_sampled_set(source: Path, cheap: LabelledSet) -> None:
+    pytest.importorskip("tblite")
+    order = np.load(datasets.DATA / "methanol_gfn2.npz")["order"]
+    ledger = source.with_name("methanol_gfn2.jsonl")
+    label(cheap[order[:3]], "gfn2", ledger, progress=False)
+    timed = [json.loads(line)["seconds"] for line in ledger.read_text().splitlines()[1:]]
+    embed.embed([ledger])
+    after = load("methanol", "gfn2")
+    assert_same_labels(after, cheap)
+    assert after.provenance["timed"] == 3
+    assert after.median_seconds == pytest.approx(np.median(timed), rel=0.01)
+    assert after.provenance["machine"] == json.loads(ledger.read_text().splitlines()[0])["machine"]
+    ledger.write_text("")
+    with pytest.raises(DatasetError, match="no label is timed.*--level gfn2"):
+        embed.embed([ledger])
+    assert_same_labels(load("methanol", "gfn2"), cheap)
 
 
 @pytest.mark.parametrize("key", ["frame", "place_in_order"])

@@ -1,7 +1,8 @@
 """Adds labels to the embedded sets: python -m asteroid.data.embed FILE [FILE ...]
 
 Each FILE is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a FILE
-labels anew is replaced. The gfn2 set, which samples the geometries, goes first.
+labels anew is replaced. The gfn2 set, which samples the geometries, goes first; a ledger of it is what its price is
+measured by, since the sampling run did not time its labels.
 
 An npz file has the keys R, z, E, F (Å, kcal/mol); at other levels than gfn2 also `frame` (index into the gfn2 set),
 `place_in_order` (place of that index in the gfn2 set's `order`) and `seconds`. A line of a jsonl file is one label:
@@ -52,15 +53,7 @@ _SMILES = {
 }
 _COLUMNS = ("place", "frame", "E", "F", "seconds")  # of a label
 _SETTINGS = {"charge": 0, "basis": "cc-pvdz", "grid": [50, 194]}  # of a ledger that is embedded
-# The sampling run did not time its labels.
-_GFN2_SECONDS = {
-    "methanol": 0.0032,
-    "formic_acid": 0.0035,
-    "acetaldehyde": 0.0041,
-    "ethanol": 0.0082,
-    "malonaldehyde": 0.0057,
-}
-_GFN2_TIMING = "median of energy and forces through ASE over 20 frames, one core of a shared machine (AMD EPYC)"
+_GFN2_TIMING = "wall time of energy and forces through ASE, one core of a shared machine"
 _PSI4_TIMING = "wall time on one core of the labels made while the machine was lightly shared; NaN for the others"
 _MMFF_TIMING = "wall time of energy and forces through ASE, one core of a shared machine (Intel Xeon)"
 _SAMPLING = (
@@ -91,17 +84,27 @@ def embed(files: Sequence[Path]) -> list[Path]:
         target = datasets.DATA / f"{stem}.npz"
         own = [path for path in files if path.stem == stem]
         if level == "gfn2":
-            _embed_sampled(molecule, own[-1], target)
+            _embed_sampled(molecule, own, target)
         else:
             _embed_labels(molecule, level, [target, *own] if target.exists() else own, target)
         written.append(target)
     return written
 
 
-def _embed_sampled(molecule: str, source: Path, target: Path) -> None:
-    arrays = sources.archive(source, ["z", "R", "E", "F", "trajectory", "order"])
+def _embed_sampled(molecule: str, files: Sequence[Path], target: Path) -> None:
+    archives = [path for path in files if path.suffix == ".npz"]
+    arrays = sources.archive((archives or [target])[-1], ["z", "R", "E", "F", "trajectory", "order"])
     extra = {"frame": np.arange(len(arrays["E"]), dtype=np.int32), **{k: arrays[k] for k in ("trajectory", "order")}}
-    cost = {"seconds_median": _GFN2_SECONDS[molecule], "timed": 20, "seconds_measured": _GFN2_TIMING}
+    ledgers = [_labels(path, arrays) for path in files if path.suffix == ".jsonl"]
+    seconds = [row["seconds"] for rows, _ in ledgers for row in rows.values()]
+    if not seconds:
+        raise datasets.DatasetError(
+            f"{', '.join(map(str, files))}: no label is timed. Name the ledger of `python -m asteroid.levels "
+            f"--molecule {molecule} --level gfn2` too, as {molecule}_gfn2.jsonl."
+        )
+    machines = dict.fromkeys(session["machine"] for _, sessions in ledgers for session in sessions)
+    cost = {"seconds_median": float(f"{np.nanmedian(seconds):.3g}"), "timed": len(seconds)}
+    cost |= {"seconds_measured": _GFN2_TIMING, "machine": "; ".join(machines)}
     _save(molecule, "gfn2", arrays["z"], arrays["R"], arrays["E"], arrays["F"], None, cost, extra, target)
 
 
@@ -110,22 +113,14 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
     rows: dict[int, dict[str, Any]] = {}
     versions, machines = [], []
     for path in files:
-        try:
-            if path.suffix == ".jsonl":
-                found, sessions = _lines(path, sampled)
-                newer = [session["code_version"] for session in sessions]
-                machines += [session["machine"] for session in sessions]
-            else:
-                found, newer = _rows(path, sampled), []
-                if path == target:
-                    record = sources.read_record(path)
-                    newer, machines = [record["code_version"]], [*machines, *record.get("machine", "").split("; ")]
-            rows |= {row["place"]: _checked(row, sampled) for row in found}
-        except datasets.DatasetError:
-            raise
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise datasets.DatasetError(f"{path} holds no labels of frames of the gfn2 set ({error!r}).") from None
-        versions += newer
+        found, sessions = _labels(path, sampled)
+        rows |= found
+        versions += [session["code_version"] for session in sessions]
+        machines += [session["machine"] for session in sessions]
+        if path == target:
+            record = sources.read_record(path)
+            versions.append(record["code_version"])
+            machines += record.get("machine", "").split("; ")
     if not rows:
         raise datasets.DatasetError(f"{', '.join(map(str, files))}: no label is in it yet.")
     places = np.array(sorted(rows))
@@ -165,6 +160,17 @@ def _save(
         provenance={**provenance, "licence": "CC0-1.0"},
     )
     datasets.save(labelled, target, extra)
+
+
+def _labels(path: Path, sampled: dict[str, np.ndarray]) -> tuple[dict[int, dict[str, Any]], list[dict[str, Any]]]:
+    """Labels of a file by their places in the order, and the sessions of a ledger."""
+    try:
+        found, sessions = _lines(path, sampled) if path.suffix == ".jsonl" else (_rows(path, sampled), [])
+        return {row["place"]: _checked(row, sampled) for row in found}, sessions
+    except datasets.DatasetError:
+        raise
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise datasets.DatasetError(f"{path} holds no labels of frames of the gfn2 set ({error!r}).") from None
 
 
 def _rows(path: Path, sampled: dict[str, np.ndarray]) -> list[dict[str, Any]]:
