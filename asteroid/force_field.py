@@ -127,7 +127,7 @@ class ForceField:
 
     @classmethod
     def load(cls, path: str | Path) -> "ForceField":
-        """Read what `save` wrote.
+        """Read what `save` wrote, onto the CPU; `field.model.to("cuda")` moves it.
 
         Raises:
             FileNotFoundError: if there is no such file.
