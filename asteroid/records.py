@@ -39,7 +39,7 @@ class Record:
         spec: the run.
         key: its key when it was made.
         errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol; for Δ-ML also pair_distance, the mean distance of
-            its frames from those of their cheap labels, Å.
+            its frames from those of their cheap labels, Å; for a model without labels also force_mae_LEVEL.
         valid_force_mae: kcal/mol/Å.
         gamma: γ chosen, in units of the median bias; None without weights, and where several molecules were learned
             together, whose pre-training has a record of its own.

@@ -375,19 +375,28 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
 def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> dict[str, float]:
     """What `Record.errors` has besides those of `stages.test_errors`.
 
-    Force errors of a model without labels against every level that has the test frames, kcal/mol/Å; the distance of
+    Force errors of a model without labels against every level that has the test frames, kcal/mol/Å; where the level
+    that drove the simulation lacks some, against as many others of its own that were not learned from. The distance of
     Δ-ML's pairs, Å.
     """
     if spec.method == "delta":
         return {"pair_distance": float(_pairs_of(spec).distance.mean())}
-    if spec.method != "score-matching-not-tuned" or spec.molecule not in datasets.molecules():
+    if spec.method != "score-matching-not-tuned":
         return {}
+    embedded = spec.molecule in datasets.molecules()
     force, errors = force_on(trained, split.test), {}
-    for level in datasets.levels(spec.molecule):
+    for level in datasets.levels(spec.molecule) if embedded else (spec.accurate, spec.inaccurate):
         labelled = _labels(spec.molecule, level)
         mine, theirs = split.test.paired_with(labelled)
         if len(mine) == len(split.test):
             errors[f"force_mae_{level}"] = float(losses.force_mae(force[mine], labelled.force[theirs]))
+        elif level == spec.inaccurate:
+            learned = split.inaccurate.paired_with(labelled)[1].numpy()
+            others = np.setdiff1d(np.arange(len(labelled)), learned)
+            if len(others):
+                spread = np.linspace(0, len(others) - 1, min(len(others), len(split.test))).astype(int)
+                frames = labelled[others[spread]]
+                errors[f"force_mae_{level}"] = float(losses.force_mae(force_on(trained, frames), frames.force))
     return errors
 
 

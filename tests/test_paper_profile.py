@@ -119,6 +119,10 @@ def test_every_method_runs_to_a_record(molecule, model, root, tmp_path):
     assert [record.spec.method for record in records] == list(METHODS)
     assert all(np.isfinite(record.errors["force_mae"]) for record in records)
     assert records[2].gamma in PAPER.recipe(model).gammas
+    # The page on score matching shows the error against the forces that drove the simulation.
+    blind = records[3].errors
+    assert blind[f"force_mae_{records[3].spec.accurate}"] == pytest.approx(blind["force_mae"])
+    assert 0 < blind["force_mae_dft"] != pytest.approx(blind["force_mae"])
     assert len(runs.table(records)) == len(METHODS)
 
 
