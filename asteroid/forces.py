@@ -4,6 +4,7 @@ import copy
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -51,13 +52,7 @@ def training_step(
     Returns:
         A function: `step(*batch)` gives the value and the gradients in the order of `model.parameters()`.
     """
-    parameters = tuple(model.parameters())
-
-    def step(*batch: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        value = objective(lambda pos: model(z, pos, **shapes), *batch)
-        return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
-
-    return step
+    return _eager(partial(_gradients, objective), model, z, shapes)
 
 
 def traced_training_step(
@@ -81,14 +76,8 @@ def traced_training_step(
         batch: an example; see `training_step` for the rest.
         compile: whether to compile the graph.
     """
-
-    def gradients(energy_of: EnergyOf, parameters: Sequence[Tensor], *batch: Tensor) -> tuple[Tensor, tuple]:
-        value = objective(energy_of, *batch)
-        return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
-
     finish = _compile if compile else _script
-    eager = training_step(model, z, objective, shapes)
-    return _traced("training", model, z, (compile, objective), gradients, batch, shapes, finish, eager)
+    return _traced("training", model, z, (compile, objective), partial(_gradients, objective), batch, shapes, finish)
 
 
 def traced_energy_and_force(
@@ -113,10 +102,19 @@ def traced_energy_and_force(
     def both(energy_of: EnergyOf, parameters: Sequence[Tensor], pos: Tensor) -> tuple[Tensor, Tensor]:
         return energy_and_force(energy_of, pos)
 
-    def eager(pos: Tensor) -> tuple[Tensor, Tensor]:
-        return energy_and_force(lambda pos: model(z, pos, **shapes), pos)
+    return _traced("inference", model, z, (), both, (pos,), shapes, _script)
 
-    return _traced("inference", model, z, (), both, (pos,), shapes, _script, eager)
+
+def _gradients(
+    objective: Objective, energy_of: EnergyOf, parameters: Sequence[Tensor], *batch: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    value = objective(energy_of, *batch)
+    return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
+
+
+def _eager(function: Callable, model: nn.Module, z: Tensor, shapes: Mapping[str, int]) -> Callable:
+    parameters = tuple(model.parameters())
+    return lambda *batch: function(lambda pos: model(z, pos, **shapes), parameters, *batch)
 
 
 _TRACED: dict[tuple, Callable | None] = {}
@@ -131,12 +129,12 @@ def _traced(
     batch: tuple[Tensor, ...],
     shapes: Mapping[str, int],
     finish: Callable,
-    eager: Callable,
 ) -> Callable:
-    """`function(energy_of, parameters, *batch)` as a graph, made fast by `finish`; or `eager` where that fails.
+    """`function(energy_of, parameters, *batch)` as a graph, made fast by `finish`; or eagerly where that fails.
 
     Graphs are kept by purpose, `about`, the model's configuration and the shapes.
     """
+    eager = _eager(function, model, z, shapes)
     # The optimiser writes into the parameters' memory, which these views share.
     parameters = [parameter.detach() for parameter in model.parameters()]
     buffers = list(model.buffers())
