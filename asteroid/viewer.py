@@ -40,8 +40,6 @@ def molecule_view(
     forces: Mapping | None = None,
     width: int = 420,
     height: int = 320,
-    interval: int = 60,
-    style: dict | None = None,
 ):
     """Draw one geometry, with forces as arrows if given, or play a trajectory; the mouse turns and zooms it.
 
@@ -56,8 +54,6 @@ def molecule_view(
             only.
         width: Width in pixels.
         height: Height in pixels.
-        interval: Time between two frames in ms.
-        style: 3Dmol's style; by default balls and sticks.
 
     Returns:
         IPython HTML, to stand last in a cell.
@@ -87,7 +83,7 @@ def molecule_view(
     view.addModelsAsFrames(_xyz(z, frames), "xyz")
     # Where there are arrows, smaller balls, which hide less of them.
     thick = 0.6 if forces else 1.0
-    view.setStyle(style or {"stick": {"radius": 0.12 * thick}, "sphere": {"scale": 0.25 * thick}})
+    view.setStyle({"stick": {"radius": 0.12 * thick}, "sphere": {"scale": 0.25 * thick}})
     legend = _add_arrows(view, z, pos, forces) if forces else ""
     view.zoomTo()
     radius = float(np.linalg.norm(frames[0] - frames[0].mean(axis=0), axis=1).max())
@@ -97,7 +93,7 @@ def molecule_view(
     if angle > 0:
         view.rotate(angle, _point(turn / angle))  # its axis must have unit length
     if len(frames) > 1:
-        view.animate({"loop": "forward", "interval": interval})
+        view.animate({"loop": "forward", "interval": 60})  # ms
     drawn = view.write_html()  # which gives the view its id
     still = STILL % (view.uniqueid, *_still(z, frames[0], forces))
     button = PLAY_BUTTON % view.uniqueid if len(frames) > 1 else ""
