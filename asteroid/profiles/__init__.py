@@ -94,14 +94,14 @@ class Profile:
             raise ValueError(f"{part} {self.name!r} has no model {model!r}; it has: {', '.join(recipes)}")
         return recipes[model]
 
-    def specs(self, method: str, model: str, molecules: str | tuple[str, ...] | None = None) -> list[RunSpec]:
+    def specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """The runs of a method over molecules, budgets, amounts of inaccurate labels and seeds.
 
         Args:
-            method: one of `runs.METHODS`.
+            method: one of `methods.METHODS`.
             model: name of the architecture; of the method "ani" it is always "ani".
-            molecules: one or several, by default the profile's; of the method "asteroid-multi" those that it trains
-                together, of "ani" the profile's among these.
+            molecules: by default the profile's; of the method "asteroid-multi" those that it trains together, of "ani"
+                the profile's among these.
         """
         recipe = self.ani if method == "ani" else self.recipe(model)
         if method in ("standard", "sgdml", "ani-1ccx-tuned"):
@@ -126,8 +126,6 @@ class Profile:
         if molecules is None:
             among = {"asteroid-multi": self.together, "ani": [one for one in self.molecules if one in together]}
             molecules = among.get(method, self.molecules)
-        elif isinstance(molecules, str):
-            molecules = (molecules,)
         return [
             RunSpec(
                 molecule=molecule,
@@ -191,11 +189,11 @@ class Profile:
             if spec.budget in budgets
         ]
 
-    def gamma_specs(self, model: str, gamma: float, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+    def gamma_specs(self, model: str, gamma: float) -> list[RunSpec]:
         """ASTEROID with one γ and the fewest accurate labels; infinity is training without weights (Fig 7a)."""
         if gamma == math.inf:
-            return self.low_resource("asteroid-unweighted", model, molecules)
-        specs = self.low_resource("asteroid", model, molecules)
+            return self.low_resource("asteroid-unweighted", model)
+        specs = self.low_resource("asteroid", model)
         return [replace(spec, recipe=replace(spec.recipe, gammas=(gamma,))) for spec in specs]
 
     def planner_specs(self, molecule: str) -> dict[str, list[RunSpec]]:
@@ -227,38 +225,31 @@ class Profile:
             "sampled": [replace(spec, inaccurate=self.sampled) for spec in few],
         }
 
-    def compared(self, model: str, molecules: tuple[str, ...] | None = None) -> dict[str, list[RunSpec]]:
+    def compared(self, model: str) -> dict[str, list[RunSpec]]:
         """The runs of Table 4, and of two ways that it lacks, by name.
 
         Standard training, ASTEROID and sGDML are at all budgets, the others at the smallest; all have the most
-        inaccurate labels. Δ-ML on labels that cost next to nothing gives up no accurate one.
-
-        Args:
-            model: architecture of the ways that have none of their own.
-            molecules: by default the profile's.
+        inaccurate labels. Δ-ML on labels that cost next to nothing gives up no accurate one. `model` is the
+        architecture of the ways that have none of their own.
         """
-
-        def of(method: str) -> list[RunSpec]:
-            return self.specs(method, model, molecules)
-
         most = max(self.inaccurate_budgets)
         ways = {
-            "standard": of("standard"),
-            "ASTEROID": [spec for spec in of("asteroid") if spec.inaccurate_budget == most],
-            "sGDML": of("sgdml"),
-            "fidelity embedding": self.low_resource("fidelity", model, molecules),
-            "two heads": self.low_resource("two-heads", model, molecules),
-            f"Δ-ML on {self.inaccurate.upper()}": self.low_resource("delta", model, molecules),
+            "standard": self.specs("standard", model),
+            "ASTEROID": [spec for spec in self.specs("asteroid", model) if spec.inaccurate_budget == most],
+            "sGDML": self.specs("sgdml", model),
+            "fidelity embedding": self.low_resource("fidelity", model),
+            "two heads": self.low_resource("two-heads", model),
+            f"Δ-ML on {self.inaccurate.upper()}": self.low_resource("delta", model),
         }
         if self.sampled != self.inaccurate:
-            free = self.low_resource("standard", model, molecules)
+            free = self.low_resource("standard", model)
             ways[f"Δ-ML on {self.sampled.upper()}"] = [
                 replace(spec, method="delta", inaccurate=self.sampled) for spec in free
             ]
         return ways | {
-            "ANI's recipe": self.low_resource("ani", model, molecules),
-            "ANI-1ccx": of("ani-1ccx"),
-            "ANI-1ccx, fine-tuned": self.low_resource("ani-1ccx-tuned", model, molecules),
+            "ANI's recipe": self.low_resource("ani", model),
+            "ANI-1ccx": self.specs("ani-1ccx", model),
+            "ANI-1ccx, fine-tuned": self.low_resource("ani-1ccx-tuned", model),
         }
 
 
