@@ -20,6 +20,7 @@ from asteroid.force_field import ForceField, energy_and_force_on, force_on
 from asteroid.objectives import ScoreMatching
 from asteroid.training import TrainConfig
 
+STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning")
 SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
 
 
@@ -57,7 +58,7 @@ class Recipe:
         # Hashable, so that a run can be a key of a dictionary.
         object.__setattr__(self, "model_config", tuple(sorted(dict(self.model_config).items())))
         models.configuration(self.model, **dict(self.model_config))  # refuses what no run could build
-        for stage in ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning"):
+        for stage in STAGES:
             if not isinstance(getattr(self, stage), TrainConfig):
                 raise ValueError(f"{stage} is {getattr(self, stage)!r}; expected a TrainConfig")
         try:

@@ -13,11 +13,10 @@ from typing import Any
 import yaml
 
 from asteroid.runs import RunSpec
-from asteroid.stages import Recipe
+from asteroid.stages import STAGES, Recipe
 from asteroid.training import TrainConfig
 
 FOLDER = Path(__file__).parent
-_STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning")
 
 
 @dataclass(frozen=True)
@@ -284,6 +283,6 @@ def _recipe(model: str, settings: Mapping[str, Any]) -> Recipe:
     """`training` holds what all stages share, and each stage what it has of its own."""
     settings = dict(settings)
     shared = settings.pop("training", {})
-    stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in _STAGES}
+    stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in STAGES}
     gammas = tuple(float(gamma) for gamma in settings.pop("gammas"))
     return Recipe(model=model, gammas=gammas, **stages, **settings)
