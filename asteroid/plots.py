@@ -431,7 +431,7 @@ def cost_ratios(table: pd.DataFrame, assumed: Sequence[float]) -> Figure:
 
 
 @_styled
-def ratios(table: pd.DataFrame, xlabel: str, ylabel: str) -> Figure:
+def ratios(table: pd.DataFrame, xlabel: str) -> Figure:
     """A quantity of each seed and its mean, by setting.
 
     Args:
@@ -442,7 +442,7 @@ def ratios(table: pd.DataFrame, xlabel: str, ylabel: str) -> Figure:
     shared = {"y": "setting", "x": "value", "order": kinds, "ax": axes}
     sns.pointplot(table, **shared, errorbar="sd", ls="none", color="black", capsize=0.2, err_kws={"linewidth": 1.2})
     sns.stripplot(table, **shared, color="0.5", size=3.5, jitter=0.12)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel="")
     if (table["value"] >= 0).all():
         axes.set_xlim(0, None)
     else:

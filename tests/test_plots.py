@@ -78,7 +78,7 @@ FIGURES = {
     "claimed_reductions": ((CLAIMED,), {"reduction of the test force error [%]"}),
     "geometries": ((rows(),), {"geometries", "[kcal/mol/Å]"}),
     "convergence": (([10, 100, 1000], GENERATOR.gamma(3.0, 1.0, (3, 5)), "relative error"), {"geometries", "error"}),
-    "ratios": ((rows(), "error [kcal/mol/Å]", ""), {"[kcal/mol/Å]"}),
+    "ratios": ((rows(), "error [kcal/mol/Å]"), {"[kcal/mol/Å]"}),
     "label_cost": ((rows(), {"pbe": 3.0}), {"basis functions", "seconds"}),
     "cost_ratios": ((rows(), (20, 40)), {"cheap labels for the cost"}),
     "error_against_cost": ((rows(),), set()),
@@ -229,5 +229,5 @@ def test_the_power_law_states_its_exponent():
 @pytest.mark.parametrize(("value", "left"), [(-3.0, -3.0), (2.0, 0.0)])
 def test_ratios_show_zero_and_what_lies_below(value, left):
     table = pd.DataFrame({"setting": ["one", "one", "other"], "value": [70.0, 60.0, value]})
-    low, high = plots.ratios(table, "lower by [%]", "").axes[0].get_xlim()
+    low, high = plots.ratios(table, "lower by [%]").axes[0].get_xlim()
     assert low <= left <= 0 and high >= 70 and (low == 0) == (value > 0)
