@@ -13,7 +13,7 @@ _ATTRIBUTES = {
     "split": "asteroid.datasets",
     "ForceField": "asteroid.force_field",
     "RunSpec": "asteroid.runs",
-    "Store": "asteroid.runs",
+    "Store": "asteroid.records",
     "sweep": "asteroid.sweeps",
 }
 _MODULES = tuple(module.name for module in pkgutil.iter_modules(__path__))

@@ -58,7 +58,7 @@ class Record:
     errors: Mapping[str, float]
     valid_force_mae: float
     gamma: float | None
-    bias_quantiles: tuple[float, ...] | None
+    bias_quantiles: list[float] | None
     histories: Mapping[str, Any]
     label_seconds: Mapping[str, float | None]
     seconds: float
@@ -79,12 +79,7 @@ class Store:
         Raises:
             ValueError: if the record's file is damaged.
         """
-        path = self.folder / spec.file_name
-        if not path.exists():
-            return None
-        content = read_record(path, Record, spec.key)
-        quantiles = content["bias_quantiles"]
-        return Record(**{**content, "spec": spec, "bias_quantiles": quantiles and tuple(quantiles)})
+        return recorded(Record, spec, self)
 
     def put(self, record: Record) -> Path:
         """Write a record; a kill or a full disk leaves no half of one."""
@@ -148,7 +143,7 @@ def key_of(content: Mapping[str, Any]) -> str:
 
 
 def recorded(kind: type, spec: Recorded, store: Store) -> Any:
-    """The record of a simulation or a toy example, or None if it was not made yet.
+    """The record of a run, a simulation or a toy example, or None if it was not made yet.
 
     Args:
         kind: data class of the record.
@@ -156,10 +151,18 @@ def recorded(kind: type, spec: Recorded, store: Store) -> Any:
         store: where it is kept.
 
     Raises:
-        ValueError: if the record is damaged.
+        ValueError: if its file is damaged, or holds the record of something else.
     """
     path = store.folder / spec.file_name
-    return kind(**{**read_record(path, kind, spec.key), "spec": spec}) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if set(content) != {field.name for field in fields(kind)} or content["key"] != spec.key:
+            raise ValueError(f"it does not hold the fields of a {kind.__name__} of this key")
+        return kind(**{**content, "spec": spec})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it and it is made again") from None
 
 
 def made(kind: type, spec: Recorded, store: Store, make: Callable[[Any, Store], Any]) -> Any:
@@ -178,23 +181,3 @@ def write_record(path: Path, content: Mapping[str, Any], indent: int | None = 1)
     """
     with files.replacing(path, "the record") as temporary:
         temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
-
-
-def read_record(path: Path, kind: type, key: str) -> dict[str, Any]:
-    """The fields of a record as JSON has them.
-
-    Args:
-        path: its file.
-        kind: data class of the record.
-        key: of what it should be the record.
-
-    Raises:
-        ValueError: if the file is damaged, or the record of something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if set(content) != {field.name for field in fields(kind)} or content["key"] != key:
-            raise ValueError(f"it does not hold the fields of a {kind.__name__} of this key")
-        return content
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and it is made again") from None

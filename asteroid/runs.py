@@ -355,7 +355,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
     quantiles = None
     if trained.bias is not None:
         levels = torch.tensor([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], dtype=trained.bias.dtype)
-        quantiles = tuple(torch.quantile(trained.bias, levels).tolist())
+        quantiles = torch.quantile(trained.bias, levels).tolist()
     return Record(
         spec=spec,
         key=spec.key,

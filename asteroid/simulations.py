@@ -100,7 +100,7 @@ class SimulationRecord:
         frames: (frames, atoms, 3), Å, of the first replica, to play.
         warnings: given before the run.
         seconds: wall time.
-        threads, date, versions: as in `runs.Record`.
+        threads, date, versions: as in `records.Record`.
     """
 
     spec: Simulation

@@ -6,7 +6,7 @@ _PACKAGES = {"sgdml": "sgdml", "ani": "torchani", "ani-1ccx": "torchani", "ani-1
 
 
 def missing(method: str) -> str | None:
-    """What a method of `runs.METHODS` lacks on this machine, in one line with the command that gets it, or None."""
+    """What a method of `methods.METHODS` lacks on this machine, in one line with the command that gets it, or None."""
     package = _PACKAGES.get(method)
     if package is not None and importlib.util.find_spec(package) is None:
         return f"{method} needs the package {package}: `pip install -c constraints.txt {package}`"
