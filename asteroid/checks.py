@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from asteroid.sources import DatasetError
+from asteroid.units import ENERGY
 
 if TYPE_CHECKING:
     from asteroid.datasets import LabelledSet
@@ -54,8 +55,8 @@ def check(labelled: "LabelledSet") -> None:
     if mean_force > LARGEST_FORCE:
         raise DatasetError(
             f"{name}: the mean force is {mean_force:.0f} kcal/mol/Å, a molecule near room temperature has 10 to 100. "
-            f"Wrong units? It would be {mean_force / 23.06:.0f} if labels in kcal/mol were taken for eV "
-            f"(energy_unit='kcal/mol'), {mean_force / 627.5:.0f} if for hartree."
+            f"Wrong units? It would be {mean_force / ENERGY['eV']:.0f} if labels in kcal/mol were taken for eV "
+            f"(energy_unit='kcal/mol'), {mean_force / ENERGY['hartree']:.0f} if for hartree."
         )
 
 

@@ -28,7 +28,7 @@ LAYERS = {
     "objectives": {"forces", "losses"},
     "models": {"models", "units"},
     "sources": {"files", "units"},
-    "checks": {"sources"},
+    "checks": {"sources", "units"},
     "export": {"files", "sources", "units"},
     "datasets": {"checks", "export", "sources"},
     "training": {"files", "forces", "identity", "losses", "machine", "objectives"},

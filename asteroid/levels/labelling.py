@@ -21,7 +21,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
 
-from asteroid import levels, units
+from asteroid import levels, processes, units
 from asteroid.checks import LARGEST_FORCE
 from asteroid.datasets import LabelledSet
 from asteroid.levels.ab_initio import FUNCTIONALS
@@ -331,5 +331,4 @@ def _machine() -> str:
     if cpuinfo.exists():
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores, {os.environ.get('OMP_NUM_THREADS', 'default')} threads a label"
+    return f"{model}, {processes.cores()} cores, {os.environ.get('OMP_NUM_THREADS', 'default')} threads a label"
