@@ -202,7 +202,7 @@ def save(labelled: LabelledSet, path: str | os.PathLike, extra: Mapping[str, np.
     """Write a set as an npz file that sGDML and readers of MD17 read, and its record as JSON beside it.
 
     Both are written under temporary names first, so a failure leaves what was there before. The record holds the
-    provenance, the number of frames and atoms, the median and mean of `seconds` and the file's SHA-256.
+    provenance, the number of frames and atoms, how many were timed, their median seconds and the file's SHA-256.
 
     Args:
         labelled: the set.
