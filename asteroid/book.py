@@ -21,21 +21,10 @@ from pathlib import Path
 import yaml
 
 from asteroid import files, processes
-from asteroid.stamps import PAGES, banner, keep, stamp
-
-__all__ = [
-    "NotebookError",
-    "Page",
-    "banner",
-    "begin",
-    "in_one_line",
-    "keep",
-    "main",
-    "make_pages",
-    "pages_of",
-    "root",
-    "stamp",
-]
+from asteroid.stamps import PAGES
+from asteroid.stamps import banner as banner
+from asteroid.stamps import keep as keep
+from asteroid.stamps import stamp as stamp
 
 DEFAULT_PROFILE = "laptop"
 FIRST = ("your_molecule",)  # alone, since it measures what its labels cost
