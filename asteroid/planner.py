@@ -105,11 +105,6 @@ class Spending:
         """Frames for validation and test."""
         return self.valid + self.test
 
-    def seconds(self, seconds_accurate: float, seconds_cheap: float) -> float:
-        """What all labels take together."""
-        accurate, cheap = self.held_out + self.standard, self.held_out + self.cheap
-        return accurate * seconds_accurate + cheap * seconds_cheap
-
 
 FEWEST = 10  # accurate labels from which ASTEROID is trained
 SHARE = 0.2  # of standard training's accurate labels, at most, given up for cheap ones: the paper's 50 of 250
