@@ -122,13 +122,13 @@ def everywhere(model: str) -> Callable[[Evidence], Finding]:
     return judge
 
 
-def low_resource(method: str, model: str, claimed: float) -> Callable[[Evidence], Finding]:
-    """Fig 3, Fig 4 and Table 2: reduction at the smallest budget with the most cheap labels or geometries."""
+def low_resource(method: str, model: str, claimed: float, against: str = "standard") -> Callable[[Evidence], Finding]:
+    """Fig 3, Fig 4, Tables 2 and 3: reduction at the smallest budget with the most cheap labels or geometries."""
 
     def judge(evidence: Evidence) -> Finding:
         profile = evidence.profile
         rows = evidence.table(profile.low_resource(method, model))
-        return of_number(comparison.reduction(rows, evidence.table(profile.low_resource("standard", model))), claimed)
+        return of_number(comparison.reduction(rows, evidence.table(profile.low_resource(against, model))), claimed)
 
     return judge
 
@@ -248,14 +248,6 @@ def every_part_helps(evidence: Evidence) -> Finding:
             holds[f"{model} {part}"] = planner.mean_interval(gain)[1] > 0
             said.append(f"{MODEL_NAMES[model]}, {name}: {comparison.percent(gain)}")
     return of_order(holds, "; ".join(said))
-
-
-def weights(evidence: Evidence) -> Finding:
-    """Table 3: what bias-aware training is worth with GemNet."""
-    profile = evidence.profile
-    whole = evidence.table(profile.low_resource("asteroid", "gemnet-t"))
-    plain = evidence.table(profile.low_resource("asteroid-unweighted", "gemnet-t"))
-    return of_number(comparison.reduction(whole, plain), 6.5)
 
 
 def every_gamma(evidence: Evidence) -> Finding:
