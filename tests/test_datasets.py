@@ -23,8 +23,6 @@ from asteroid.data import embed
 from asteroid.datasets import DatasetError, LabelledSet, levels, load, molecules, save, split
 from asteroid.levels.labelling import label
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 EMBEDDED = [(molecule, level) for molecule in molecules() for level in levels(molecule)]
 
 

@@ -46,11 +46,6 @@ def test_the_interval_shrinks_with_the_noise():
     assert widths[1] == pytest.approx(widths[0] / 10, rel=0.1)
 
 
-def test_the_same_points_give_the_same_interval():
-    errors = noisy(np.random.default_rng(3))
-    assert fit_power_law(LABELS, errors) == fit_power_law(LABELS, errors)
-
-
 @pytest.mark.parametrize(
     ("labels", "errors"),
     [

@@ -102,12 +102,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_other_ones():
     assert not torch.equal(results[0], results[2])
 
 
-def test_training_leaves_the_global_generator_alone():
-    split, state = tiny.methanol(), torch.get_rng_state()
-    fit(tiny.model(), split.train, split.valid, tiny.TRAIN)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 @pytest.mark.parametrize("interrupt_before", [1, 6, 8, 11])
 def test_a_resumed_training_ends_with_the_same_bits(interrupt_before, steps_taken, restless_clock, tmp_path):
     split, checkpoint = tiny.methanol(), tmp_path / "folder" / "stage.checkpoint"

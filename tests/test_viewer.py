@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from asteroid import datasets, plots_molecule, stability
+from asteroid import datasets, plots_molecule
 from asteroid.viewer import molecule_view
 
 matplotlib.use("agg")
@@ -30,13 +30,6 @@ def test_the_longest_arrow_is_neither_short_nor_longer_than_two_angstrom(size):
 def test_forces_that_are_zero_are_drawn_as_nothing():
     assert plots_molecule.arrow_scale({"a": 0 * FORCE}) == 1.0
     assert "addArrow" not in _commands(molecule_view(Z, POS, forces={"a": 0 * FORCE}))
-
-
-def test_bonds_are_those_of_chemistry():
-    symbols = ["C", "O", "H", "H", "H", "H"]
-    assert Z.tolist() == [6, 8, 1, 1, 1, 1]
-    named = sorted("".join(sorted(symbols[i] + symbols[j])) for i, j in stability.bonds(Z, POS))
-    assert named == ["CH", "CH", "CH", "CO", "HO"]
 
 
 def test_the_side_from_which_a_molecule_is_seen_turns_with_it():
