@@ -1,7 +1,11 @@
-"""What is set before any test imports torch."""
+"""What is set before any test imports torch or draws."""
 
 import os
 
 # A test's tensors are small. On idle cores a second thread gains next to nothing; on busy ones the two wait for each
 # other at every operation, which makes a training of seconds one of minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import matplotlib  # after it: its NumPy reads the number of threads
+
+matplotlib.use("agg")  # not by MPLBACKEND, which the kernels of the notebooks under test would inherit

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from asteroid import plots
 
-matplotlib.use("agg")
 GENERATOR = np.random.default_rng(0)
 
 

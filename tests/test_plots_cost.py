@@ -8,8 +8,6 @@ import pytest
 
 from asteroid import plots_cost
 
-matplotlib.use("agg")
-
 
 def test_what_is_not_beaten_by_hand():
     assert plots_cost.front([3.0, 1.0, 2.0, 4.0], [1.0, 3.0, 3.5, 0.5]).tolist() == [1, 0, 3]

@@ -3,13 +3,10 @@
 import re
 from xml.etree import ElementTree
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
 from asteroid import plots, plots_hover
-
-matplotlib.use("agg")
 
 
 def table() -> pd.DataFrame:

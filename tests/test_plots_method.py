@@ -11,8 +11,6 @@ import torch
 
 from asteroid import losses, plots_method
 
-matplotlib.use("agg")
-
 BIAS = np.random.default_rng(0).gamma(3.0, 1.0, 200)
 WEIGHTS = {gamma: losses.bias_weights(torch.tensor(BIAS), gamma).numpy() for gamma in (0.5, 1.0, 2.0)}
 METHODS = ("standard", "ASTEROID")

@@ -8,8 +8,6 @@ import pytest
 
 from asteroid import plots_planner
 
-matplotlib.use("agg")
-
 
 @pytest.fixture(autouse=True)
 def nothing_stays_changed():

@@ -13,7 +13,6 @@ from scipy.spatial.transform import Rotation
 from asteroid import datasets, plots_molecule
 from asteroid.viewer import molecule_view
 
-matplotlib.use("agg")
 METHANOL = datasets.load("methanol", "ccsd(t)")
 Z, POS, FORCE = METHANOL.z.numpy(), METHANOL.pos[0].numpy(), METHANOL.force[0].numpy()
 FORCES = {"CCSD(T)": FORCE, "half": FORCE / 2}
