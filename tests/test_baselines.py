@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from tiny import STANDARD
+from tiny import STANDARD, with_recipe
 
 from asteroid import baselines, datasets, profiles, runs
 from asteroid.baselines.delta import DeltaForceField
@@ -22,8 +22,8 @@ RECORDS = Path(__file__).resolve().parent.parent / "results" / "laptop"
 DELTA = replace(STANDARD, method="delta", inaccurate="gfn2")
 SGDML = replace(STANDARD, method="sgdml")
 QUICK = replace(tiny.TRAIN, steps=8)
-needs_sgdml = pytest.mark.skipif(importlib.util.find_spec("sgdml") is None, reason="sgdml is not installed")
-needs_tblite = pytest.mark.skipif(importlib.util.find_spec("tblite") is None, reason="tblite is not installed")
+needs_sgdml = tiny.needs("sgdml")
+needs_tblite = tiny.needs("tblite")
 
 
 @pytest.fixture
@@ -51,10 +51,6 @@ def test_committed_records_are_still_found():
     assert contents
     for content in contents:
         assert Store(RECORDS).get(spec_of(content)).key == content["key"]
-
-
-def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:
-    return replace(spec, recipe=replace(spec.recipe, **changes))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """ANI: TorchANI's networks as a model of ours, the published one by way of a file, and its recipe on our labels."""
 
-import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from asteroid.force_field import ForceField
 from asteroid.runs import RunSpec, Store
 from asteroid.stages import Recipe
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("torchani") is None, reason="torchani is not installed")
+pytestmark = tiny.needs("torchani")
 
 TOLERANCE = {"float64": 1e-9, "finite difference": 1e-5}  # kcal/mol and kcal/mol/Å
 TRAIN = replace(tiny.TRAIN, steps=4, eval_every=2, learning_rate=1e-3)

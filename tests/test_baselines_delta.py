@@ -18,10 +18,8 @@ from asteroid.levels import labelling
 # kcal/mol, kcal/mol/Å and Å. GFN2-xTB's charges are converged to its default accuracy only, from call to call.
 LEVEL = 1e-2
 TOLERANCE = {"superposition": 1e-8, "finite difference": 2e-2}
-needs_tblite = pytest.mark.skipif(importlib.util.find_spec("tblite") is None, reason="tblite is not installed")
-needs_openmm = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("openmm", "rdkit"))), reason="openmm and rdkit are not both installed"
-)
+needs_tblite = tiny.needs("tblite")
+needs_openmm = tiny.needs("openmm", "rdkit")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +110,7 @@ def test_with_a_perfect_correction_the_sum_is_the_accurate_level(level, accurate
 
 
 @pytest.mark.parametrize("level", ["hf", "pbe"])
-@pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="pyscf is not installed")
+@tiny.needs("pyscf")
 def test_the_cheap_level_has_the_settings_of_its_labels(level, accurate, tmp_path):
     grid = {"grid": (30, 50)} if level == "pbe" else {}
     settings = {"basis": "sto-3g", "code": "pyscf", **grid}

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import tiny
 import torch
-from tiny import ASTEROID
+from tiny import ASTEROID, with_recipe
 
 from asteroid import datasets, forces, models, runs, stages
 from asteroid.baselines import fidelity
 from asteroid.models.fidelity import FidelityEmbedding, TwoHeads, TwoLevels
 from asteroid.objectives import Supervised
-from asteroid.runs import RunSpec, Store
+from asteroid.runs import Store
 
 QUIET = {"progress": False}
 GEMNET = {"blocks": 1, "atom": 16, "edge": 16, "triplet": 8, "triplet_out": 8}
@@ -179,10 +179,6 @@ def test_what_cannot_be_trained_is_refused(split):
 
 
 SPECS = {way: replace(ASTEROID, method=way) for way in fidelity.WAYS}
-
-
-def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:
-    return replace(spec, recipe=replace(spec.recipe, **changes))
 
 
 @ways

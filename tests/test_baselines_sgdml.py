@@ -1,18 +1,18 @@
 """sGDML by its authors' package: labels, symmetries, energy."""
 
-import importlib.util
 import logging
 import sys
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from ase import Atoms
 
 from asteroid import datasets, dynamics, units
 from asteroid.baselines import sgdml
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("sgdml") is None, reason="sgdml is not installed")
+pytestmark = tiny.needs("sgdml")
 
 TOLERANCE = {"own labels": 1e-2, "finite difference": 1e-4, "energy drift": 0.05}  # kcal/mol/Å, kcal/mol
 

@@ -1,6 +1,5 @@
 """The bias report divides a known bias as it was made, and refuses cheap labels that have nothing to teach."""
 
-import importlib.util
 import re
 from dataclasses import replace
 
@@ -123,9 +122,7 @@ def test_lennard_jones_is_refused(molecule, epsilon):
     assert bias_report(labels, cheap).verdict == DO_NOT
 
 
-@pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("openmm", "rdkit"))), reason="openmm and rdkit are not both installed"
-)
+@tiny.needs("openmm", "rdkit")
 @pytest.mark.parametrize("molecule", MOLECULES)
 def test_parameters_of_another_molecule_are_refused(molecule):
     labels, other = accurate(molecule), sampling.geometry(ANALOGUES[molecule])

@@ -1,6 +1,5 @@
 """Labelling: every finished label is kept, a stopped job goes on, failures are recorded, foreign ledgers refused."""
 
-import importlib.util
 import json
 import math
 import multiprocessing
@@ -12,6 +11,7 @@ from types import SimpleNamespace
 import ase.io
 import numpy as np
 import pytest
+import tiny
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
@@ -24,17 +24,14 @@ from asteroid.levels import __main__ as shell
 from asteroid.levels import labelling, sampling
 from asteroid.levels.labelling import label
 
-pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("openmm", "rdkit", "tblite"))),
-    reason="openmm, rdkit and tblite are not all installed",
-)
+pytestmark = tiny.needs("openmm", "rdkit", "tblite")
 
 QUIET = {"progress": False}
 HYDROGEN = SimpleNamespace(
     molecule="hydrogen", z=np.array([1, 1]), pos=np.array([[[0, 0, 0], [0, 0, length]] for length in (0.74, 0.8)])
 )
 
-needs_pyscf = pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="pyscf is not installed")
+needs_pyscf = tiny.needs("pyscf")
 
 
 @pytest.fixture

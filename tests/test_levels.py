@@ -1,10 +1,10 @@
 """Levels of theory: equal to their source, to each other between codes, and to the embedded labels."""
 
-import importlib.util
 import shutil
 
 import numpy as np
 import pytest
+import tiny
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
@@ -22,12 +22,10 @@ TOLERANCE = {
     "finite difference": 0.02,
 }
 
-needs_pyscf = pytest.mark.skipif(importlib.util.find_spec("pyscf") is None, reason="pyscf is not installed")
+needs_pyscf = tiny.needs("pyscf")
 needs_psi4 = pytest.mark.skipif(shutil.which("psi4") is None, reason="the program psi4 is not installed")
-needs_tblite = pytest.mark.skipif(importlib.util.find_spec("tblite") is None, reason="tblite is not installed")
-needs_openmm = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("openmm", "rdkit"))), reason="openmm and rdkit are not both installed"
-)
+needs_tblite = tiny.needs("tblite")
+needs_openmm = tiny.needs("openmm", "rdkit")
 CODES = [pytest.param("psi4", marks=needs_psi4), pytest.param("pyscf", marks=needs_pyscf)]
 
 # Every kind of term and of atom: rings of three and four, linear atoms, charges, conjugation, sulfur, halogens.

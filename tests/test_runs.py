@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tiny import ASTEROID, STANDARD
+from tiny import ASTEROID, STANDARD, with_recipe
 
 from asteroid import datasets, runs, training
 from asteroid.force_field import ForceField
@@ -43,10 +43,6 @@ def test_the_key_is_the_same_in_every_process_and_for_every_order_of_settings():
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == ASTEROID.key
     assert re.fullmatch("[0-9a-f]{16}", ASTEROID.key)
-
-
-def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:
-    return replace(spec, recipe=replace(spec.recipe, **changes))
 
 
 @pytest.mark.parametrize(

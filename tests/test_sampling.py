@@ -1,6 +1,5 @@
 """Sampling: the temperature that was asked for, whole molecules only, the same frames for the same seed."""
 
-import importlib.util
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -8,16 +7,14 @@ from concurrent.futures import ProcessPoolExecutor
 import ase.io
 import numpy as np
 import pytest
+import tiny
 from ase import Atoms
 from ase.build import molecule
 
 from asteroid import levels, units
 from asteroid.levels import sampling
 
-pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("openmm", "rdkit", "tblite"))),
-    reason="openmm, rdkit and tblite are not all installed",
-)
+pytestmark = tiny.needs("openmm", "rdkit", "tblite")
 
 TOLERANCE = {"temperature": 0.05, "potential energy": 0.06}  # relative; three times what varies from seed to seed
 QUIET = {"progress": False}

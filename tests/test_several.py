@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import tiny
 import torch
-from torch import nn
+from tiny import weights
 
 from asteroid import datasets, forces, losses, profiles, runs, several, stages, sweeps, training, workload
 from asteroid.runs import RunSpec, Store
@@ -67,10 +67,6 @@ def fits(monkeypatch) -> list[dict]:
 
     monkeypatch.setattr(training, "fit", noted)
     return calls
-
-
-def weights(model: nn.Module) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
 
 
 def trained(train, valid, **options) -> tuple[torch.Tensor, dict]:

@@ -1,6 +1,5 @@
 """Seconds of a step of dynamics: measured where the programs are, recorded where they are not."""
 
-import importlib.util
 import time
 from dataclasses import replace
 
@@ -58,7 +57,7 @@ def test_methods_with_the_same_network_are_measured_once(monkeypatch):
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sgdml") is None, reason="sgdml is not installed")
+@tiny.needs("sgdml")
 def test_sgdml_is_measured_with_its_own_labels():
     few, many = (replace(tiny.STANDARD, method="sgdml", budget=budget) for budget in (5, 40))
     assert step_cost.seconds_per_step(few) > 0 and step_cost.seconds_per_step(many) > 0

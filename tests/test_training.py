@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from torch import nn
+from tiny import weights
 
 from asteroid import forces, training
 from asteroid.training import TrainConfig, TrainingDiverged, energy_shift, fit, predict
@@ -58,10 +58,6 @@ def steps_taken(monkeypatch) -> types.SimpleNamespace:
 
     monkeypatch.setattr(forces, "training_step", counting)
     return taken
-
-
-def weights(model: nn.Module) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
 
 
 def misleading() -> tuple[tiny.Frames, tiny.Frames]:

@@ -9,6 +9,7 @@ import ase.io
 import nbformat
 import numpy as np
 import pytest
+import tiny
 from ase import Atoms
 from ase.calculators.calculator import CalculatorSetupError
 
@@ -21,10 +22,7 @@ NOTEBOOK = book.root() / "notebooks/your_molecule.ipynb"
 COSTS = [(0.5, 0.0014), (30.0, 1.5), (10.0, 9.0), (3600.0, 0.002), (0.01, 0.00999)]  # of an accurate and a cheap label
 QUICK = {"trajectories": 2, "every": 2, "equilibration": 4, "progress": False}
 
-needs_labels = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("openmm", "rdkit", "tblite", "pyscf"))),
-    reason="openmm, rdkit, tblite and pyscf are not all installed",
-)
+needs_labels = tiny.needs("openmm", "rdkit", "tblite", "pyscf")
 
 
 @pytest.mark.parametrize("cost", COSTS)

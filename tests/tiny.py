@@ -1,7 +1,9 @@
 """Small models, recipes, runs and label sets that several test files share."""
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -70,3 +72,19 @@ def corrupted(labelled: datasets.LabelledSet, count: int, size: float = 30.0) ->
     noise = torch.randn(force[:count].shape, generator=torch.Generator().manual_seed(0), dtype=force.dtype)
     force[:count] += size * noise
     return replace(labelled, force=force)
+
+
+def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:
+    """A run with other settings in its recipe."""
+    return replace(spec, recipe=replace(spec.recipe, **changes))
+
+
+def weights(model: nn.Module) -> Tensor:
+    """All parameters of a model in one vector."""
+    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    """Skips a test where a package is not installed."""
+    absent = [name for name in packages if find_spec(name) is None]
+    return pytest.mark.skipif(bool(absent), reason=f"not installed: {', '.join(absent)}")
