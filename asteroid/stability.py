@@ -35,15 +35,15 @@ def bonds(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
     Returns:
         (bonds, 2) indices.
     """
-    first, second = np.triu_indices(len(z), 1)
+    pairs = np.stack(np.triu_indices(len(z), 1), axis=1)
     radii = covalent_radii[np.asarray(z)]
-    bonded = _lengths(np.asarray(pos), first, second) < _BONDED * (radii[first] + radii[second])
-    return np.stack([first[bonded], second[bonded]], axis=1)
+    return pairs[bond_lengths(pos, pairs) < _BONDED * radii[pairs].sum(axis=1)]
 
 
 def bond_lengths(pos: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Lengths (..., bonds), Å, of pairs (bonds, 2) in pos (..., atoms, 3)."""
-    return _lengths(np.asarray(pos), pairs[:, 0], pairs[:, 1])
+    pos = np.asarray(pos)
+    return np.linalg.norm(pos[..., pairs[:, 0], :] - pos[..., pairs[:, 1], :], axis=-1)
 
 
 def time_to_failure(
@@ -90,8 +90,7 @@ def distance_distribution(pos: np.ndarray, edges: np.ndarray) -> np.ndarray:
     Source:
         Fu et al., "Forces are not Enough" (TMLR 2023).
     """
-    first, second = np.triu_indices(pos.shape[1], 1)
-    distance = _lengths(np.asarray(pos), first, second)
+    distance = bond_lengths(pos, np.stack(np.triu_indices(pos.shape[1], 1), axis=1))
     return np.histogram(distance, edges)[0] / (distance.size * np.diff(edges))
 
 
@@ -201,7 +200,3 @@ def frames_to_play(trajectory: Trajectory, frames: int = 150) -> np.ndarray:
     step = -(-len(trajectory.pos) // frames)
     pos = trajectory.pos[::step]
     return np.stack([Rotation.align_vectors(pos[0], frame)[0].apply(frame) for frame in pos])
-
-
-def _lengths(pos: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(pos[..., first, :] - pos[..., second, :], axis=-1)
