@@ -13,8 +13,6 @@ from asteroid.sources import DatasetError
 if TYPE_CHECKING:
     from asteroid.datasets import LabelledSet
 
-ENERGY_KEY, FORCES_KEY, WEIGHT_KEY = "REF_energy", "REF_forces", "config_weight"
-
 
 def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tensor | np.ndarray | None = None) -> None:
     """Write frames for MACE, NequIP and others that read extended xyz; `LabelledSet.to_extxyz` says how."""
@@ -36,11 +34,11 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
     for pos, energy, force, weight in zip(labelled.pos, labelled.energy, labelled.force, weights):
         atoms = ase.Atoms(labelled.z.numpy(), pos.numpy())
         atoms.info |= {
-            ENERGY_KEY: float(energy) * units.KCAL_PER_MOL_IN_EV,
-            WEIGHT_KEY: float(weight),
+            "REF_energy": float(energy) * units.KCAL_PER_MOL_IN_EV,
+            "config_weight": float(weight),
             "level": labelled.level,
         }
-        atoms.arrays[FORCES_KEY] = force.numpy() * units.KCAL_PER_MOL_IN_EV
+        atoms.arrays["REF_forces"] = force.numpy() * units.KCAL_PER_MOL_IN_EV
         frames.append(atoms)
     try:
         with files.replacing(path) as temporary:

@@ -44,7 +44,6 @@ class ANI(nn.Module):
         ImportError: if TorchANI is not installed; the message has the command.
     """
 
-    CUTOFF = 5.2  # Å
     traceable = False
 
     def __init__(self, config: ANIConfig = ANIConfig()):
