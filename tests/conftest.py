@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 # A test's tensors are small. On idle cores a second thread gains next to nothing; on busy ones the two wait for each
 # other at every operation, which makes a training of seconds one of minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,3 +11,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import matplotlib  # after it: its NumPy reads the number of threads
 
 matplotlib.use("agg")  # not by MPLBACKEND, which the kernels of the notebooks under test would inherit
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[dict]:
+    """The arguments of every training that was run."""
+    from asteroid import training
+
+    calls, original = [], training.fit
+
+    def counted(model, train, valid, config, **options):
+        calls.append({"train": train, "valid": valid, "config": config, **options})
+        return original(model, train, valid, config, **options)
+
+    monkeypatch.setattr(training, "fit", counted)
+    return calls

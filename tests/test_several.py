@@ -56,19 +56,6 @@ def batches(monkeypatch) -> list[torch.Tensor]:
     return seen
 
 
-@pytest.fixture
-def fits(monkeypatch) -> list[dict]:
-    """What every training was given."""
-    calls, original = [], training.fit
-
-    def noted(model, train, valid, config, **options):
-        calls.append({"train": train, "config": config, **options})
-        return original(model, train, valid, config, **options)
-
-    monkeypatch.setattr(training, "fit", noted)
-    return calls
-
-
 def trained(train, valid, **options) -> tuple[torch.Tensor, dict]:
     """Weights after a short training, and its history without the seconds."""
     model = tiny.model()
@@ -166,13 +153,13 @@ def test_a_traced_training_of_two_gives_what_the_eager_one_gives(both, monkeypat
     torch.testing.assert_close(traced, eager, rtol=1e-3, atol=1e-4)
 
 
-def test_gemnet_has_the_shapes_of_each_molecule_and_scaling_factors(both, fits):
+def test_gemnet_has_the_shapes_of_each_molecule_and_scaling_factors(both, trainings):
     sizes = {"blocks": 1, "atom": 16, "edge": 16, "triplet": 8, "triplet_out": 8}
     slow = replace(tiny.TRAIN, learning_rate=0.002)
     recipe = replace(tiny.RECIPE, model="gemnet-t", model_config=sizes, inaccurate=slow)
     sets, valid = [split.inaccurate for split in both], [split.valid for split in both]
     force_field = stages.train_on_inaccurate(sets, valid, None, 1.0, recipe, **QUIET)
-    assert fits[0]["shapes"] == [{"capacity": 30}, {"capacity": 20}]  # every pair of 6 and of 5 atoms
+    assert trainings[0]["shapes"] == [{"capacity": 30}, {"capacity": 20}]  # every pair of 6 and of 5 atoms
     assert all(float(buffer) != 1 for buffer in force_field.model.buffers())
     losses_ = force_field.provenance["history"]["train_loss"]
     assert losses_[-1] < losses_[0]
@@ -198,9 +185,9 @@ def test_lengths_of_a_training_grow_together():
 # The stages
 
 
-def test_pretraining_gives_each_molecule_its_steps_its_bias_and_its_median(both, thetas_a, fits):
+def test_pretraining_gives_each_molecule_its_steps_its_bias_and_its_median(both, thetas_a, trainings):
     force_field = several.pretrain(both, thetas_a, tiny.RECIPE, **QUIET)
-    (call,) = fits
+    (call,) = trainings
     assert call["config"] == tiny.TRAIN.times(2)
     biases = [stages.estimated_bias(*pair) for pair in zip(thetas_a, [split.inaccurate for split in both], strict=True)]
     expected = [losses.bias_weights(bias, float(bias.median())) for bias in biases]
@@ -213,9 +200,9 @@ def test_pretraining_gives_each_molecule_its_steps_its_bias_and_its_median(both,
     assert about["seconds_of_all_stages"] == pytest.approx(sum(each))
 
 
-def test_of_several_gammas_the_validation_of_all_molecules_chooses(both, thetas_a, fits):
+def test_of_several_gammas_the_validation_of_all_molecules_chooses(both, thetas_a, trainings):
     force_field = several.pretrain(both, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
-    assert len(fits) == 2
+    assert len(trainings) == 2
     errors = {}
     for gamma in (0.1, 1.0):
         recipe = replace(tiny.RECIPE, gammas=(gamma,))
@@ -336,7 +323,7 @@ def test_molecules_that_cannot_be_trained_together_are_refused(changes, message)
         replace(MULTI, **changes)
 
 
-def test_a_sweep_makes_what_others_build_on_first_and_once(store, fits):
+def test_a_sweep_makes_what_others_build_on_first_and_once(store, trainings):
     specs = [replace(MULTI, molecule=molecule) for molecule in LEVELS]
     (shared,) = MULTI.builds_on
     asked = [*specs, replace(MULTI, method="asteroid"), shared.builds_on[0]]
@@ -347,7 +334,7 @@ def test_a_sweep_makes_what_others_build_on_first_and_once(store, fits):
     plan = workload.table(specs, {})
     with ThreadPoolExecutor(1) as executor:
         records = sweeps.sweep(specs, store, executor, **QUIET)
-    assert plan["runs"].sum() == 5 and plan["steps"].sum() == sum(call["config"].steps for call in fits)
+    assert plan["runs"].sum() == 5 and plan["steps"].sum() == sum(call["config"].steps for call in trainings)
     assert set(plan["molecule"]) == {*LEVELS, "several"}
     assert [record.spec.molecule for record in records] == list(LEVELS)
     assert sweeps._waves(specs, store) == []

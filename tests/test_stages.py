@@ -15,19 +15,6 @@ QUIET = {"progress": False}
 TOLERANCE = {"bias": 1e-6}  # kcal/mol/Å
 
 
-@pytest.fixture
-def trainings(monkeypatch) -> list[dict]:
-    """The arguments of every training that was run."""
-    calls, original = [], training.fit
-
-    def counted(model, train, valid, config, **options):
-        calls.append({"train": train, "valid": valid, "config": config, **options})
-        return original(model, train, valid, config, **options)
-
-    monkeypatch.setattr(training, "fit", counted)
-    return calls
-
-
 @pytest.fixture(scope="module")
 def split():
     return tiny.methanol()
