@@ -39,6 +39,7 @@ def test_number_of_runs(name):
         assert len(specs) == len(set(specs)) == number
         assert {spec.method for spec in specs} == {method}
     one = profile.specs("standard", model, molecules=profile.molecules[:1])
+    assert one == profile.specs("standard", model, molecules=profile.molecules[0])
     assert len(one) == len(profile.seeds) * len(profile.budgets)
 
 

@@ -93,14 +93,14 @@ class Profile:
             raise ValueError(f"{part} {self.name!r} has no model {model!r}; it has: {', '.join(recipes)}")
         return recipes[model]
 
-    def specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+    def specs(self, method: str, model: str, molecules: str | tuple[str, ...] | None = None) -> list[RunSpec]:
         """The runs of a method over molecules, budgets, amounts of inaccurate labels and seeds.
 
         Args:
             method: one of `methods.METHODS`.
             model: name of the architecture; of the method "ani" it is always "ani".
-            molecules: by default the profile's; of the method "asteroid-multi" those that it trains together, of "ani"
-                the profile's among these.
+            molecules: one or several, by default the profile's; of the method "asteroid-multi" those that it trains
+                together, of "ani" the profile's among these.
         """
         recipe = self.ani if method == "ani" else self.recipe(model)
         if method in ("standard", "sgdml", "ani-1ccx-tuned"):
@@ -125,6 +125,8 @@ class Profile:
         if molecules is None:
             among = {"asteroid-multi": self.together, "ani": [one for one in self.molecules if one in together]}
             molecules = among.get(method, self.molecules)
+        elif isinstance(molecules, str):
+            molecules = (molecules,)
         return [
             RunSpec(
                 molecule=molecule,
