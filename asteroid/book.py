@@ -8,6 +8,7 @@ import argparse
 import ast
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -164,7 +165,8 @@ def begin(namespace: dict, *known: str):
         The profile, from :func:`asteroid.profiles.load`.
 
     Raises:
-        ValueError: If a parameter is unknown, or a known one is not set, or the profile has no such ``model``.
+        ValueError: If a parameter is unknown or of another type than its default, or a known one is not set, or the
+            profile has no such ``model``.
 
     Example:
         ``settings = book.begin(globals(), "profile", "molecule")``
@@ -175,6 +177,10 @@ def begin(namespace: dict, *known: str):
     for name in known:
         if name not in namespace:
             raise ValueError(f"parameter {name!r} is not set; give it a default in the cell tagged 'parameters'")
+    for name, default in _defaults(namespace.get("In", [])).items():
+        value = namespace.get(name)
+        if default is not None and type(value) is not type(default):
+            raise ValueError(f"parameter {name!r} is {value!r}; expected {type(default).__name__}, such as {default!r}")
     from asteroid import profiles
 
     profile = profiles.load(namespace["profile"])
@@ -221,6 +227,13 @@ def _injected(cells: list[str]) -> list[str]:
     """The names that papermill assigned: its cell is the one among those executed that begins with this comment."""
     statements = [s for cell in cells if cell.startswith("# Parameters\n") for s in ast.parse(cell).body]
     return [target.id for s in statements if isinstance(s, ast.Assign) for target in s.targets]
+
+
+def _defaults(cells: list[str]) -> dict[str, object]:
+    """What the cell before papermill's own assigns: ``-p measure false`` makes a string, and a string is true."""
+    before = [cell for cell, after in itertools.pairwise(cells) if after.startswith("# Parameters\n")]
+    statements = [s for cell in before for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
+    return {target.id: ast.literal_eval(s.value) for s in statements for target in s.targets}
 
 
 def _make_page(name: str, page: Page, profile: str, folder: Path) -> None:

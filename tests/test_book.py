@@ -291,6 +291,17 @@ def test_begin_looks_at_injected_parameters_only(monkeypatch):
         book.begin(namespace, "profile", "seed")
 
 
+@pytest.mark.parametrize(
+    ("default", "value"), [(False, "false"), (2, "two"), (2, 1.5), (0, True), ("laptop", None), (False, 1)]
+)
+def test_begin_refuses_a_parameter_of_another_type_than_its_default(default, value):
+    cells = ["", f"profile = 'smoke'\nanother = None\nsetting = {default!r}", f"# Parameters\nsetting = {value!r}\n"]
+    namespace = {"profile": "smoke", "another": 3.5, "setting": default, "In": cells}
+    assert book.begin(namespace, "profile", "another", "setting").name == "smoke"
+    with pytest.raises(ValueError, match=f"'setting' is {value!r}; expected {type(default).__name__}, such as"):
+        book.begin(namespace | {"setting": value}, "profile", "another", "setting")
+
+
 def test_begin_refuses_a_model_that_the_profile_does_not_have():
     assert book.begin({"profile": "smoke", "model": None}, "profile", "model").name == "smoke"
     with pytest.raises(ValueError, match="profile 'smoke' has no model 'egn'; it has: egnn"):
