@@ -404,6 +404,23 @@ class TestShell:
         assert shell.main(["--molecule", str(tmp_path / "mine.xyz"), "--level", "gfn2"]) == 1
         assert "mine.xyz" in capsys.readouterr().err
 
+    def test_an_interrupt_is_one_line_that_says_how_to_go_on(self, tmp_path, capsys, frames, monkeypatch):
+        ase.io.write(tmp_path / "mine.extxyz", [Atoms(frames.z.numpy(), pos.numpy()) for pos in frames.pos])
+        arguments = [
+            "--molecule",
+            str(tmp_path / "mine.extxyz"),
+            "--level",
+            "gfn2",
+            "--output",
+            str(tmp_path / "a.jsonl"),
+        ]
+        with monkeypatch.context() as patch:
+            break_frame(patch, frames.pos[3], KeyboardInterrupt())
+            assert shell.main(arguments) == 1
+        assert capsys.readouterr().err == "interrupted; the same command with --resume goes on from here\n"
+        assert shell.main([*arguments, "--resume"]) == 0
+        assert "6 gfn2 labels of mine" in capsys.readouterr().out
+
     def test_a_task_that_was_refused_can_be_put_right(self, tmp_path):
         arguments = ["--molecule", "methanol", "--level", "gfn2", "--frames", "2"]
         arguments += ["--output", str(tmp_path / "a.jsonl")]

@@ -24,7 +24,7 @@ from asteroid.levels.labelling import label
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Label what the arguments say; the exit status is 0 unless something was refused."""
+    """Label what the arguments say; the exit status is 0 unless something was refused, or an interrupt came."""
     parser = argparse.ArgumentParser(
         prog="python -m asteroid.levels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,6 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _label(options)
     except (ValueError, ImportError, OSError, RuntimeError, CalculatorError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command with --resume goes on from here", file=sys.stderr)
         return 1
     return 0
 
