@@ -29,6 +29,8 @@ def check(labelled: "LabelledSet") -> None:
         found = tuple(labelled.energy.shape)
         raise DatasetError(f"{name}: energy has the shape {found}; expected (frames,) with at least 1 frame.")
     frames, atoms = len(labelled.energy), labelled.z.numel()
+    if not atoms:
+        raise DatasetError(f"{name}: z is empty; expected (atoms,) with at least 1 atomic number.")
     table = (frames, atoms, 3)
     expected = {"z": (atoms,), "energy": (frames,), "pos": table, "force": table, "seconds": (frames,)}
     for field, shape in expected.items():

@@ -313,6 +313,7 @@ def test_kcal_per_mol_taken_for_ev_are_noticed(molecule: str, level: str) -> Non
         (lambda s: {"z": s.z[None]}, "z has the shape"),
         (lambda s: {"pos": s.pos.numpy()}, r"pos is a ndarray; expected a tensor"),
         (lambda s: {"energy": s.energy.tolist()}, r"energy is a list; expected a tensor"),
+        (lambda s: {"z": s.z[:0], "pos": s.pos[:, :0], "force": s.force[:, :0]}, "z is empty"),
         (lambda s: {"z": s.z * 20}, r"z holds \[120, 160\]; atomic numbers"),
         (lambda s: {"pos": s.pos.float()}, r"pos is torch.float32; expected torch.float64"),
         (lambda s: {"energy": s.energy.index_fill(0, torch.tensor([5]), torch.nan)}, "energy of frame 5 is not finite"),
