@@ -398,6 +398,16 @@ class TestShell:
         assert again.provenance["settings"]["charge"] == 2
         torch.testing.assert_close(again.force, labelled.force, rtol=0, atol=0.01)
 
+    @pytest.mark.parametrize("charges", [[0, 2], [0.5, 0.5]])
+    def test_charges_that_are_of_no_molecule_are_refused(self, charges, frames, tmp_path, capsys):
+        images = [
+            Atoms(frames.z.numpy(), pos, info={"charge": charge}) for pos, charge in zip(frames.pos.numpy(), charges)
+        ]
+        ase.io.write(tmp_path / "mine.extxyz", images)
+        output = ["--output", str(tmp_path / "out.jsonl")]
+        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2", *output]) == 1
+        assert "expected one whole number" in capsys.readouterr().err
+
     @pytest.mark.parametrize("content", ["garbage", ""])
     def test_a_file_that_holds_no_frames_is_one_line(self, content, tmp_path, capsys):
         (tmp_path / "mine.xyz").write_text(content)

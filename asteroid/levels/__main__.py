@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m asteroid.levels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--molecule", help="an embedded molecule, whose frames are taken in their fixed order; or a file of frames"
+        "--molecule",
+        help="an embedded molecule, whose frames are taken in their fixed order; or a file of frames, in Å unless an "
+        "npz file states its r_unit",
     )
     parser.add_argument("--level", help="a level of the table")
     parser.add_argument("--frames", type=int, help="how many, from the first; default: all")
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with a ledger that is there")
     parser.add_argument("--retry", action="store_true", help="try frames again that failed")
     parser.add_argument("--processes", type=int, default=1, help="labels made at once, no more than cores; default: 1")
-    parser.add_argument("--charge", type=int, help="total charge; default: 0")
+    parser.add_argument("--charge", type=int, help="total charge; default: what the file of frames says, else 0")
     parser.add_argument("--basis", help="default: cc-pvdz")
     parser.add_argument("--code", help="default: the first installed of the level's")
     options = parser.parse_args(arguments)
@@ -121,7 +123,11 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
             raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
         frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
-        frames["provenance"] = {"settings": {"charge": int(images[0].info.get("charge", 0))}}
+        charges = {float(image.info["charge"]) for image in images if "charge" in image.info} or {0.0}
+        if len(charges) > 1 or not all(map(float.is_integer, charges)):
+            found = ", ".join(f"{charge:g}" for charge in sorted(charges))
+            raise ValueError(f"{path} says the charges {found}; expected one whole number, that of the molecule")
+        frames["provenance"] = {"settings": {"charge": int(charges.pop())}}
     name = molecule if molecule in datasets.molecules() else path.stem
     return name, SimpleNamespace(molecule=name, **frames)
 
