@@ -172,6 +172,27 @@ def test_a_file_that_is_no_whole_force_field_is_refused_by_name(how, tmp_path):
         ForceField.load(path)
 
 
+class Springs(torch.nn.Module):
+    """A model of a user's own: harmonic in all distances, without a configuration."""
+
+    def __init__(self):
+        super().__init__()
+        self.stiffness = torch.nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, z, pos):
+        i, j = torch.triu_indices(len(z), len(z), 1)
+        return self.stiffness * ((pos[:, i] - pos[:, j]).norm(dim=-1) - 1.5).square().sum(dim=1)
+
+
+def test_a_model_of_ones_own_computes_and_is_not_saved(atoms, tmp_path):
+    own = ForceField(Springs(), Z, 0.0, "springs")
+    atoms.calc = own.calculator()
+    numerical = calculate_numerical_forces(atoms, eps=1e-2)
+    np.testing.assert_allclose(atoms.get_forces(), numerical, rtol=0, atol=1e-2 * abs(numerical).max())
+    with pytest.raises(ValueError, match="Springs is not one of the models"):
+        own.save(tmp_path / "own.safetensors")
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing.safetensors"):
         ForceField.load(tmp_path / "nothing.safetensors")

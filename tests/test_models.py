@@ -264,6 +264,15 @@ def test_describe_refuses_a_foreign_model():
         models.describe(nn.Linear(1, 1))
 
 
+def test_describe_refuses_a_subclass_which_build_would_not_make_again():
+    class Doubled(models.EGNN):
+        def forward(self, z, pos, **shapes):
+            return 2 * super().forward(z, pos, **shapes)
+
+    with pytest.raises(ValueError, match="Doubled is not one of the models"):
+        models.describe(Doubled(models.EGNNConfig()))
+
+
 def test_a_pair_that_single_precision_rounds_into_the_cutoff_has_a_row():
     direction = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     apart = 3.3 * (1 + 1e-8) * direction / direction.norm(dim=1, keepdim=True)

@@ -74,6 +74,8 @@ def fit_scales(model: nn.Module, z: Tensor, pos: Tensor) -> None:
 
 def check_elements(model: nn.Module, z: Tensor) -> None:
     """Raise a ValueError if a model has no embedding for one of the atomic numbers z (atoms,)."""
+    if not hasattr(model, "config"):  # a model of one's own, which has to know itself
+        return
     known = model.config.elements
     some = not isinstance(known, int)  # of ANI, which has a network for each
     if unknown := sorted(set(z.tolist()) - set(known if some else range(1, known))):
@@ -85,8 +87,9 @@ def check_elements(model: nn.Module, z: Tensor) -> None:
 
 
 def describe(model: nn.Module) -> tuple[str, Mapping[str, Any]]:
-    """Name and configuration from which `build` makes this architecture again."""
-    for name, (_, config_type) in _ALL.items():
-        if type(getattr(model, "config", None)) is config_type:
+    """Name and configuration from which `build` makes this architecture again; ValueError for a class of one's own."""
+    for name, (model_type, config_type) in _ALL.items():
+        # Not a subclass: what it computes, the class that `build` takes would not.
+        if type(model) is model_type and type(model.config) is config_type:
             return name, asdict(model.config)
     raise ValueError(f"{type(model).__name__} is not one of the models that asteroid.models.build makes")
