@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from asteroid.evaluator import Evaluator
-from asteroid.force_field import ForceField
+from asteroid.force_field import ForceField, check_not_periodic
 from asteroid.units import KCAL_PER_MOL_IN_EV
 
 
@@ -59,8 +59,9 @@ class ForceFieldCalculator(Calculator):
         return self.force_field.evaluator(numbers, calls)
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
-        """Fill `results` with energy and forces of the atoms."""
+        """Fill `results` with energy and forces of the atoms; ValueError for another molecule or a periodic one."""
         super().calculate(atoms, properties, system_changes)
+        check_not_periodic(self.atoms)
         if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
             self._evaluator, self._numbers = self.evaluator(self.atoms.numbers), self.atoms.numbers
         energy, force = self._evaluator(self.atoms.positions[None])

@@ -62,13 +62,14 @@ class ForceField:
             Energy () or (frames,), kcal/mol, float64; force of the shape of the positions, kcal/mol/Å.
 
         Raises:
-            ValueError: for another molecule, or positions that do not fit it.
+            ValueError: for another molecule, a periodic one, or positions that do not fit it.
         """
         if not hasattr(structure, "numbers"):
             z, pos = self.z, torch.as_tensor(structure)
         else:
             z = torch.as_tensor(structure.numbers, dtype=torch.int64)
             pos = torch.as_tensor(structure.positions)
+            check_not_periodic(structure)
             self._check_molecule(z)
         if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
             raise ValueError(f"positions have the shape {tuple(pos.shape)}, expected (frames, {len(self.z)}, 3)")
@@ -158,6 +159,15 @@ class ForceField:
             raise ValueError(
                 f"{path} is damaged or of another version ({error}); delete it and train it again"
             ) from None
+
+
+def check_not_periodic(atoms: "Atoms") -> None:
+    """Raise a ValueError for periodic atoms: of a molecule that the cell cuts, the halves would be far apart."""
+    if atoms.pbc.any():
+        raise ValueError(
+            "the atoms are periodic; a force field is of a molecule alone: make it whole if the cell cuts it, and set "
+            "atoms.pbc = False"
+        )
 
 
 def force_on(force_field: ForceField, labelled: "LabelledSet") -> Tensor:

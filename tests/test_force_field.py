@@ -172,6 +172,17 @@ def test_a_file_that_is_no_whole_force_field_is_refused_by_name(how, tmp_path):
         ForceField.load(path)
 
 
+def test_periodic_atoms_are_refused_since_no_cell_is_looked_at(atoms):
+    force_field = make()
+    atoms.cell, atoms.pbc, atoms.calc = [12, 12, 12], True, force_field.calculator()
+    with pytest.raises(ValueError, match=r"are periodic.*atoms.pbc = False"):
+        atoms.get_potential_energy()
+    with pytest.raises(ValueError, match="are periodic"):
+        force_field.energy_and_force(atoms)
+    atoms.pbc = False
+    assert np.isfinite(atoms.get_potential_energy())
+
+
 class Springs(torch.nn.Module):
     """A model of a user's own: harmonic in all distances, without a configuration."""
 
