@@ -202,6 +202,9 @@ def fit(
                 saved = time.perf_counter()
 
     state.weights.copy_(state.best)
+    # Each parameter has its own memory again: a pickle would hold the whole vector for every one of them.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
     return history
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 import types
 from collections import Counter
 from collections.abc import Callable
@@ -96,6 +97,13 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_other_ones():
         results.append(weights(model))
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+def test_a_trained_model_is_pickled_with_its_weights_once():
+    split, model = tiny.methanol(), tiny.model()
+    before = len(pickle.dumps(model))
+    fit(model, split.train, split.valid, tiny.TRAIN)
+    assert len(pickle.dumps(model)) < 1.1 * before
 
 
 @pytest.mark.parametrize("interrupt_before", [1, 6, 8, 11])
