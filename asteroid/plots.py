@@ -86,7 +86,7 @@ def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> F
         axes.plot(history["step"], history["valid_force_mae"], label=label, lw=1.8, color=colors[label])
     axes.set(yscale="log", xlabel="training step", ylabel="validation force MAE [kcal/mol/Å]")
     _plain_log_axis(axes.yaxis)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    _legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
 
@@ -240,7 +240,9 @@ def reductions(table: pd.DataFrame) -> Figure:
     )
     axes.axhline(0, color="0.4", lw=1)
     axes.set(xlabel="budget [accurate labels]", ylabel="error reduction [%]")
-    axes.legend(title="cheap labels", loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=len(amounts))
+    handles, names = axes.get_legend_handles_labels()
+    axes.get_legend().remove()
+    _legend_below(figure, handles, names, title="cheap labels")
     return figure
 
 
@@ -339,11 +341,12 @@ def convergence(samples: Sequence[int], errors: np.ndarray, ylabel: str) -> Figu
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
     mean, spread = errors.mean(axis=1), errors.std(axis=1, ddof=1)
-    axes.errorbar(samples, mean, yerr=spread, fmt="o", color=NEUTRAL, capsize=2.5, label="mean and spread")
+    axes.errorbar(samples, mean, yerr=spread, fmt="o", color=NEUTRAL, capsize=2.5, label="mean and standard deviation")
     middle = len(samples) // 2
     line = mean[middle] * np.sqrt(samples[middle] / np.asarray(samples))
     axes.plot(samples, line, color="0.5", ls="--", lw=1.2, label=r"$\propto n^{-1/2}$")
     axes.set(xscale="log", yscale="log", xlabel="geometries", ylabel=ylabel)
+    _label_ticks(axes, samples)
     axes.legend()
     return figure
 
@@ -441,7 +444,8 @@ def ratios(table: pd.DataFrame, xlabel: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 1 + 0.42 * len(kinds)))
     shared = {"y": "setting", "x": "value", "order": kinds, "ax": axes}
     sns.pointplot(table, **shared, errorbar="sd", ls="none", color="black", capsize=0.2, err_kws={"linewidth": 1.2})
-    sns.stripplot(table, **shared, color="0.5", size=3.5, jitter=0.12)
+    dots = {"color": "0.8", "edgecolor": "black", "linewidth": 0.6, "zorder": 3}  # over the mean
+    sns.stripplot(table, **shared, **dots, size=3.5, jitter=0.12)
     axes.set(xlabel=xlabel, ylabel="")
     if (table["value"] >= 0).all():
         axes.set_xlim(0, None)
@@ -559,7 +563,7 @@ def _plain_log_axis(axis: Any) -> None:
     """Ticks such as 0.5, 1 and 2 instead of powers of ten, which a narrow range may not even contain."""
     low, high = axis.get_view_interval()
     # Numbers are wider than high. `numticks` is that of decades, before some are left out.
-    narrow, wide, numticks = (4, 50, 3) if axis.axis_name == "x" else (8, 200, 5)
+    narrow, wide, numticks = (6, 50, 3) if axis.axis_name == "x" else (8, 200, 5)
     digits = (1, 1.5, 2, 3, 4, 5, 7) if high < narrow * low else (1, 2, 5) if high < wide * low else (1,)
     axis.set_major_locator(LogLocator(base=10, subs=digits, numticks=numticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

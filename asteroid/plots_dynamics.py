@@ -27,10 +27,10 @@ def largest_distances(
     colors = _colors(courses)
     lowest = min(min(run["largest_distance"]) for runs in courses.values() for run in runs)
     for label, runs in courses.items():
-        for place, (run, lost) in enumerate(zip(runs, failed[label], strict=True)):
+        for run, lost in zip(runs, failed[label], strict=True):
             time = np.array(run["time"]) / 1000
             distance = np.array(run["largest_distance"])
-            axes.plot(time, distance, color=colors[label], lw=0.9, alpha=0.7, label=label if place == 0 else None)
+            axes.plot(time, distance, color=colors[label], lw=0.9, alpha=0.7)
             if lost:
                 axes.plot(
                     time[-1], min(distance[-1], 4 * limit), "x", color=colors[label], ms=6, mew=1.8, clip_on=False
@@ -39,9 +39,8 @@ def largest_distances(
     axes.set(yscale="log", xlabel="time [ps]", ylabel="largest pair distance [Å]", ylim=(0.9 * lowest, 4 * limit))
     axes.set_xlim(left=-0.01 * axes.get_xlim()[1])
     _plain_log_axis(axes.yaxis)
-    legend = axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
-    for line in legend.get_lines():
-        line.set(lw=2.5, alpha=1)
+    handles = [plt.Line2D([], [], color=color, lw=2.5) for color in colors.values()]
+    _legend_below(figure, handles, list(colors))
     return figure
 
 
@@ -89,7 +88,7 @@ def survival(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.n
         axes.step(time / 1000, fraction, where="post", color=color, label=label, lw=1.8)
         axes.fill_between(time / 1000, low, high, step="post", color=color, alpha=0.15, lw=0)
     axes.set(xlabel="time [ps]", ylabel="fraction whole", ylim=(-0.03, 1.03))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+    _legend_below(figure, *axes.get_legend_handles_labels())
     return figure
 
 

@@ -154,6 +154,33 @@ def test_names_of_ticks_do_not_run_into_each_other(budgets, named):
         assert all(left[1] < right[0] for left, right in pairwise(ends))
 
 
+@pytest.mark.parametrize("name", ["learning_curves", "reductions"])
+def test_a_legend_below_leaves_the_axis_its_name(name):
+    figure = draw(name)
+    figure.canvas.draw()
+    legends = [*figure.legends, *filter(None, [axes.get_legend() for axes in figure.axes])]
+    assert legends and all(
+        legend.get_window_extent().y1 <= figure.axes[0].xaxis.label.get_window_extent().y0 for legend in legends
+    )
+
+
+def test_a_horizontal_logarithmic_axis_of_half_a_decade_has_more_than_two_ticks():
+    table = rows().assign(force_mae=lambda rows: np.geomspace(3.2, 14.5, len(rows)))
+    axes = plots.by_training(table).axes[-1]
+    axes.figure.canvas.draw()
+    low, high = axes.get_xlim()
+    texts = [text for text in axes.get_xticklabels() if low <= text.get_position()[0] <= high]
+    ends = [text.get_window_extent().intervalx for text in texts]
+    assert len(texts) > 2 and all(left[1] < right[0] for left, right in pairwise(ends))
+
+
+def test_convergence_names_the_numbers_of_samples_and_plain_errors():
+    axes = draw("convergence").axes[0]
+    axes.figure.canvas.draw()
+    assert tuple(axes.get_xticks()) == (10, 100, 1000)
+    assert not any("times" in text.get_text() for text in axes.get_yticklabels())
+
+
 def color_of(axes: plt.Axes, label: str) -> tuple:
     handles, labels = axes.get_legend_handles_labels()
     return to_rgba(handles[labels.index(label)].lines[0].get_color())
@@ -175,7 +202,7 @@ def test_more_cheap_labels_are_darker_and_the_same_in_two_figures():
     colors = [color_of(axes, f"ASTEROID, PBE labels: {n}") for n in amounts]
     assert [sum(color) for color in colors] == sorted((sum(color) for color in colors), reverse=True)
     assert colors[-1] == to_rgba(plots.COLORS[0])
-    legend = plots.reductions(table).axes[0].get_legend()
+    (legend,) = plots.reductions(table).legends
     np.testing.assert_allclose([to_rgba(line.get_color()) for line in legend.get_lines()], colors)
 
 

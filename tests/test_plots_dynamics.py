@@ -53,11 +53,12 @@ def test_axes_say_what_they_show_and_in_which_unit(name):
 
 
 def test_what_comes_apart_is_marked_inside_the_figure():
-    (axes,) = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT).axes
+    figure = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT)
+    (axes,), (legend,) = figure.axes, figure.legends
     (mark,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
     low, high = axes.get_ylim()
     assert low < mark.get_ydata()[0] <= high and low < LIMIT < high
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ASTEROID", "Lennard-Jones"]
+    assert [text.get_text() for text in legend.get_texts()] == ["ASTEROID", "Lennard-Jones"]
 
 
 def test_a_replica_is_marked_if_it_failed_whatever_the_mean_limit():
