@@ -79,7 +79,7 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
 def percent(values: np.ndarray) -> str:
     """Mean of percentages with the 95 % interval, in words: "39 % (95 % interval 33 to 44)"."""
     mean, low, high = planner.mean_interval(values)
-    return f"{mean:.0f} % (95 % interval {low:.0f} to {high:.0f})"
+    return f"{mean:z.0f} % (95 % interval {low:z.0f} to {high:z.0f})"
 
 
 def mean_and_spread(values: "pd.Series") -> str:

@@ -27,6 +27,7 @@ def test_a_run_without_one_partner_is_refused(reference):
 
 def test_an_interval_holds_the_mean():
     assert comparison.percent(np.array([10.0, 20.0, 30.0])) == "20 % (95 % interval -5 to 45)"
+    assert comparison.percent(np.array([-0.2, -0.2])) == "0 % (95 % interval 0 to 0)"
     assert comparison.mean_and_spread(pd.Series([1.0, 3.0])) == "2.000 ± 1.414"
     assert comparison.mean_and_spread(pd.Series([1.0])) == "1.000"
 
