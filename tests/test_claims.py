@@ -186,6 +186,7 @@ def test_steps_three_times_as_long_must_last(lasts, rarely, ours, expected):
 
     found = judge("Fig 6b", "longer steps", Simulated(lost))
     assert found.verdict == expected and f"up to {ours}" in found.ours
+    assert ("lasts more often" in found.ours) == (expected != "not reproduced")
 
 
 @pytest.mark.parametrize(
