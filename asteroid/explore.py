@@ -145,8 +145,8 @@ class Shelf:
         courses = {}
         for name, spec in self._first_seed(choice).items():
             for stage, history in self.store.get(spec).histories.items():
-                of = "fine-tuning" if stage.endswith("tuned") else f"{spec.inaccurate.upper()} labels"
-                courses[name if spec.method == "standard" else f"{name}, {of}"] = history
+                part = "" if stage.endswith("tuned") else f", stage 2: {spec.inaccurate.upper()} labels"
+                courses[name if spec.method == "standard" else f"{name}{part}"] = history
         return plots.learning_curves(courses)
 
     def frames(self, choice: Choice) -> LabelledSet:

@@ -87,7 +87,7 @@ def test_the_figures_show_the_records(profile, full):
     courses = {line.get_label(): line.get_ydata().tolist() for line in shelf.courses(choice).axes[0].get_lines()}
     (first,) = [spec for spec in profile.specs("standard", "egnn") if (spec.budget, spec.seed) == (10, 0)]
     assert courses["standard training"] == full.get(first).histories["standard"]["valid_force_mae"]
-    assert set(courses) == {"standard training", "ASTEROID, PBE labels", "ASTEROID, fine-tuning"}
+    assert set(courses) == {"standard training", "ASTEROID, stage 2: PBE labels", "ASTEROID"}
 
 
 def test_the_forces_of_a_level_are_its_labels_and_those_of_a_force_field_its_predictions(profile, full):
