@@ -8,13 +8,12 @@ from functools import cache
 import numpy as np
 
 from asteroid import datasets, machine, models, runs, stages
-from asteroid.baselines import ani, delta, sgdml
+from asteroid.baselines import ani, sgdml
 from asteroid.datasets import LabelledSet
 from asteroid.force_field import ForceField
 from asteroid.runs import RunSpec
 
-CALLS = 200  # of a force field, which takes milliseconds
-LEVEL_CALLS = 3  # of a level of theory, which may take seconds
+CALLS = 200
 _TO_COME = 10_000  # as many calls as dynamics makes, so that the model's graph is used
 
 
@@ -22,9 +21,9 @@ def seconds_per_step(spec: RunSpec) -> float | None:
     """Seconds of one frame's energy and force on one core, as dynamics asks for them: the shortest of several calls.
 
     What a network costs depends neither on its weights nor on its labels, so that none is trained for this; sGDML,
-    whose cost grows with its labels, is trained with one σ. Δ-ML computes its cheap level as well; where no program for
-    that is installed, the seconds that were recorded with the level's labels count. What was measured once in this
-    process is not measured again.
+    whose cost grows with its labels, is trained with one σ. Δ-ML computes its cheap level as well, for which the price
+    of that level's labels counts: measured at every call it would differ with what else the machine does. What was
+    measured once in this process is not measured again.
 
     Args:
         spec: the run whose force field is meant.
@@ -47,10 +46,13 @@ def _measured(spec: RunSpec) -> float | None:
     try:
         with machine.one_thread():
             force_field = _force_field(spec, labels)
-            seconds = _shortest(force_field.evaluator(labels.z.numpy(), _TO_COME), labels.pos.numpy(), CALLS)
-            return _with_cheap_level(force_field, seconds, spec, labels) if spec.method == "delta" else seconds
+            seconds = _shortest(force_field.evaluator(labels.z.numpy(), _TO_COME), labels.pos.numpy())
     except ImportError:
         return None
+    if spec.method != "delta":
+        return seconds
+    price = datasets.load(spec.molecule, level=spec.inaccurate).median_seconds
+    return None if price is None else seconds + price
 
 
 def _force_field(spec: RunSpec, labels: LabelledSet) -> ForceField | sgdml.SGDMLForceField:
@@ -64,22 +66,13 @@ def _force_field(spec: RunSpec, labels: LabelledSet) -> ForceField | sgdml.SGDML
     return ForceField(model, labels.z, 0.0, labels.level)
 
 
-def _with_cheap_level(correction: ForceField, seconds: float, spec: RunSpec, labels: LabelledSet) -> float | None:
-    cheap = datasets.load(spec.molecule, level=spec.inaccurate)
-    try:
-        evaluate = delta.with_cheap_level(correction, cheap).evaluator(labels.z.numpy(), _TO_COME)
-    except (ImportError, ValueError):  # no program, or a level that is none of ours, as MD17's
-        return None if cheap.median_seconds is None else seconds + cheap.median_seconds
-    return _shortest(evaluate, labels.pos.numpy(), LEVEL_CALLS)
-
-
-def _shortest(evaluate: Callable, pos: np.ndarray, calls: int) -> float:
+def _shortest(evaluate: Callable, pos: np.ndarray) -> float:
     """Of calls with one frame after another: on a busy machine the others have waited.
 
     The first calls, which set up what is kept, do not count.
     """
-    warm_up, seconds = max(1, calls // 10), []
-    for call in range(warm_up + calls):
+    warm_up, seconds = max(1, CALLS // 10), []
+    for call in range(warm_up + CALLS):
         frame = pos[[call % len(pos)]]
         started = time.perf_counter()
         evaluate(frame)
