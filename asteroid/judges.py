@@ -207,7 +207,7 @@ def between(evidence: Evidence) -> Finding:
 
 def stable(evidence: Evidence) -> Finding:
     """Fig 6a: which simulations lost a replica."""
-    molecule = evidence.profile.molecules[0]
+    molecule = evidence.profile.dynamics["molecule"]
     found = evidence.simulations(simulations.long_runs(evidence.profile, "egnn", molecule))
     lost = {name: sum(record.failed) for name, record in found.items()}
     holds = {
@@ -222,8 +222,8 @@ def stable(evidence: Evidence) -> Finding:
 
 def longer_steps(evidence: Evidence) -> Finding:
     """Fig 6b: the longest step at which nine in ten simulations last, by method."""
-    profile = evidence.profile
-    found = evidence.simulations(simulations.short_runs(profile, "egnn", profile.molecules[0]))
+    profile, molecule = evidence.profile, evidence.profile.dynamics["step_molecule"]
+    found = evidence.simulations(simulations.short_runs(profile, "egnn", molecule))
     longest = {"standard": 0.0, "asteroid": 0.0}
     apart = []
     for (name, step), record in found.items():
@@ -235,7 +235,7 @@ def longer_steps(evidence: Evidence) -> Finding:
         if lows["asteroid"][1] > lows["standard"][2]:
             apart.append(f"{step:g} fs")
     three_times = longest["asteroid"] > 0 and longest["asteroid"] >= 3 * longest["standard"]
-    said = f"{_name(profile.molecules[0])}: up to {longest['asteroid']:g} fs against {longest['standard']:g} fs"
+    said = f"{_name(molecule)}: up to {longest['asteroid']:g} fs against {longest['standard']:g} fs"
     said += f"; lasts more often, beyond both intervals, at {', '.join(apart)}" if apart else ""
     return Finding(said, REPRODUCED if three_times and apart else PARTLY if apart else NOT)
 

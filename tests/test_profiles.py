@@ -94,7 +94,9 @@ def test_the_quickstart_is_shorter_than_the_experiments(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_simulations_are_those_of_figure_6(name):
     sizes = profiles.load(name).dynamics
-    assert set(sizes) == {"steps", "replicas", "step_sizes", "length", "runs"}
+    assert set(sizes) == {"molecule", "steps", "replicas", "step_molecule", "step_sizes", "length", "runs"}
+    molecules = (sizes["molecule"], sizes["step_molecule"])
+    assert molecules == (("md17:benzene", "md17:aspirin") if name == "paper" else ("methanol", "methanol"))
     assert sizes["steps"] % 4 == 0 and min(sizes["replicas"], sizes["runs"]) > 1
     if name != "smoke":
         assert (sizes["steps"], sizes["length"], sizes["runs"]) == (10_000, 1000, 20)

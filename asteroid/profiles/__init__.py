@@ -51,8 +51,8 @@ class Profile:
         your_molecule: of the notebook that makes its own labels: what it does where its parameters say nothing else
             (smiles, cheap_level, accurate_level, budget_hours), its `sampling`, `trainings` (of each way),
             md_steps, recipes.
-        dynamics: of the simulations: steps and replicas of the long ones (Fig 6a), step_sizes, length (fs) and number
-            (runs) of the short ones (Fig 6b).
+        dynamics: of the simulations: molecule, steps and replicas of the long ones (Fig 6a), step_molecule,
+            step_sizes, length (fs) and number (runs) of the short ones (Fig 6b).
         toy: of the toy example (appendix A.5): numbers of `accurate` points, `few` of them where something else varies,
             the `largest_bias` of a point, `steps`, and the number of `seeds`.
     """
