@@ -50,6 +50,21 @@ def reduction(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence
     return 100 * (1 - rows["force_mae"].to_numpy() / partners.reindex(pairs).to_numpy())
 
 
+def straight_line(rows: "pd.DataFrame") -> tuple[float, bool]:
+    """How well the mean errors of standard training follow a power law, a straight line in double logarithmic axes.
+
+    Args:
+        rows: from `table`, of one molecule and model.
+
+    Returns:
+        Correlation r of the logarithms, above 0 if errors rise; and whether they fall with an R² of at least 0.95,
+        which counts as close (Fig 1a).
+    """
+    means = rows.groupby("budget")["force_mae"].mean()
+    r = np.corrcoef(np.log(means.index), np.log(means))[0, 1]
+    return r, bool(r < 0 and r**2 >= 0.95)
+
+
 def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
     """ASTEROID against standard training that costs the same seconds of labels, by its power law for the molecule.
 

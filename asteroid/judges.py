@@ -84,10 +84,8 @@ def straight_line(evidence: Evidence) -> Finding:
     holds, said = {}, []
     for model in evidence.profile.recipes:
         for molecule, rows in evidence.table(evidence.profile.specs("standard", model)).groupby("molecule", sort=False):
-            means = rows.groupby("budget")["force_mae"].mean()
-            r = np.corrcoef(np.log(means.index), np.log(means))[0, 1]
             name = f"{_name(molecule)}, {MODEL_NAMES[model]}"
-            holds[name] = bool(r < 0 and r**2 >= 0.95)
+            r, holds[name] = comparison.straight_line(rows)
             said.append(f"{name}: R² {r**2:.2f}" + (", but errors rise" if r > 0 else ""))
     return of_order(holds, "; ".join(said))
 
