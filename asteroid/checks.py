@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import torch
+from ase.data import covalent_radii
 from torch import Tensor
 
 from asteroid.sources import DatasetError
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 LARGEST_FORCE = 500.0
 """kcal/mol/Å, mean over atoms. More means wrong units or an exploded trajectory."""
+
+# Distance of a hydrogen atom from its nearest, in sums of covalent radii, that some frame falls below if the unit of
+# length is right: bonds are near 1, and bohr read as Å makes them 1.9. Of other atoms noble gases have no bonds at all.
+_HYDROGEN_BOND = 1.5
 
 
 def check(labelled: "LabelledSet") -> None:
@@ -70,8 +75,10 @@ def check_same_molecule(a: "LabelledSet", b: "LabelledSet") -> None:
 
 
 def _check_distances(labelled: "LabelledSet", name: str) -> None:
-    """Raise where two atoms of a frame are closer than 0.2 Å."""
+    """Raise where two atoms of a frame are closer than 0.2 Å, or hydrogen atoms far from all others."""
     i, j = torch.triu_indices(len(labelled.z), len(labelled.z), 1)
+    radii = torch.from_numpy(covalent_radii)[labelled.z]
+    of_hydrogen = [(i == atom) | (j == atom) for atom in (labelled.z == 1).nonzero() if len(i)]
     # In chunks: a million frames of MD17 would need gigabytes at once.
     for start in range(0, len(labelled), 8192):
         pos = labelled.pos[start : start + 8192]
@@ -83,3 +90,11 @@ def _check_distances(labelled: "LabelledSet", name: str) -> None:
                 f"{float(distance[k, pair]):.3f} Å apart; at least 0.2 Å was expected. Wrong length unit "
                 "(nm read as Å), or a broken frame?"
             )
+        if start == 0 and of_hydrogen:
+            nearest = torch.stack([(distance / (radii[i] + radii[j]))[:, pairs].min() for pairs in of_hydrogen])
+            if (ratio := float(nearest.median())) > _HYDROGEN_BOND:
+                raise DatasetError(
+                    f"{name}: in no frame are hydrogen atoms closer to another atom than {ratio:.1f} times the sum of "
+                    "their covalent radii. Wrong length unit? Bonds would be 1.9 times too long if positions in bohr "
+                    "were read as Å (length_unit='bohr'), 10 times if those in Å were as nm."
+                )

@@ -53,7 +53,8 @@ class LabelledSet:
 
     Raises:
         DatasetError: shapes or types that do not fit, no frame, no atomic numbers, numbers that are not finite, atoms
-            closer than 0.2 Å, or a mean force above 500 kcal/mol/Å, which means wrong units.
+            closer than 0.2 Å, or hydrogen atoms far from all others or a mean force above 500 kcal/mol/Å, which mean
+            wrong units.
     """
 
     molecule: str

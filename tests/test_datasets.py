@@ -319,6 +319,8 @@ def test_kcal_per_mol_taken_for_ev_are_noticed(molecule: str, level: str) -> Non
         (lambda s: {"energy": s.energy.index_fill(0, torch.tensor([5]), torch.nan)}, "energy of frame 5 is not finite"),
         (lambda s: {"force": s.force.index_fill(0, torch.tensor([2]), torch.inf)}, "force of frame 2 is not finite"),
         (lambda s: {"pos": s.pos / 10}, r"atoms 0 and \d of frame 0 are 0\.1.*length unit"),
+        (lambda s: {"pos": s.pos / units.LENGTH["bohr"]}, r"hydrogen atoms closer .* 1\.\d times.*length_unit='bohr'"),
+        (lambda s: {"pos": s.pos * 10}, r"hydrogen atoms closer .* \d\.\d times.*as nm"),
         (lambda s: {"force": s.force * units.ENERGY["hartree"]}, r"mean force.*energy_unit='kcal/mol'"),
     ],
 )
@@ -326,6 +328,22 @@ def test_unusable_labels(change: object, message: str, accurate: LabelledSet) ->
     few = accurate[:8]
     with pytest.raises(DatasetError, match=message):
         replace(few, **change(few))
+
+
+@pytest.mark.parametrize(("molecule", "level"), EMBEDDED)
+def test_bohr_taken_for_angstrom_are_noticed(molecule: str, level: str) -> None:
+    labelled = load(molecule, level)
+    with pytest.raises(DatasetError, match="length_unit='bohr'"):
+        replace(labelled, pos=labelled.pos / units.LENGTH["bohr"])
+
+
+def test_a_molecule_that_is_pulled_apart_is_no_wrong_unit() -> None:
+    distance = torch.linspace(0.6, 4, 30, dtype=torch.float64)
+    pos = torch.zeros(30, 2, 3, dtype=torch.float64)
+    pos[:, 1, 0] = distance
+    LabelledSet("H2", "mine", torch.tensor([1, 1]), pos, distance, torch.ones_like(pos), None, {})
+    argon = torch.tensor([18, 18])
+    LabelledSet("Ar2", "mine", argon, pos[25:], distance[25:], torch.ones_like(pos[25:]), None, {})
 
 
 def test_close_atoms_are_found_in_later_chunks(cheap: LabelledSet) -> None:
