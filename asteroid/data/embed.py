@@ -1,8 +1,8 @@
 """Adds labels to the embedded sets: python -m asteroid.data.embed FILE [FILE ...]
 
 Each FILE is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a FILE
-labels anew is replaced. The gfn2 set, which samples the geometries, goes first; a ledger of it is what its price is
-measured by, since the sampling run did not time its labels.
+labels anew is replaced. The gfn2 set, which samples the geometries, goes first; its npz file knows no seconds, so that
+a ledger of some of its frames gives it its price.
 
 An npz file has the keys R, z, E, F (Å, kcal/mol); at other levels than gfn2 also `frame` (index into the gfn2 set),
 `place_in_order` (place of that index in the gfn2 set's `order`) and `seconds`. A line of a jsonl file is one label:
@@ -97,13 +97,10 @@ def _embed_sampled(molecule: str, files: Sequence[Path], target: Path) -> None:
     extra = {"frame": np.arange(len(arrays["E"]), dtype=np.int32), **{k: arrays[k] for k in ("trajectory", "order")}}
     ledgers = [_labels(path, arrays) for path in files if path.suffix == ".jsonl"]
     seconds = [row["seconds"] for rows, _ in ledgers for row in rows.values()]
-    if not seconds:
-        raise datasets.DatasetError(
-            f"{', '.join(map(str, files))}: no label is timed. Name the ledger of `python -m asteroid.levels "
-            f"--molecule {molecule} --level gfn2` too, as {molecule}_gfn2.jsonl."
-        )
+    if not (archives or seconds):
+        raise datasets.DatasetError(f"{', '.join(map(str, files))}: no label is in it yet.")
     machines = dict.fromkeys(session["machine"] for _, sessions in ledgers for session in sessions)
-    cost = {"seconds_median": float(f"{np.nanmedian(seconds):.3g}"), "timed": len(seconds)}
+    cost = {"seconds_median": float(f"{np.median(seconds):.3g}") if seconds else None, "timed": len(seconds)}
     cost |= {"seconds_measured": _GFN2_TIMING, "machine": "; ".join(machines)}
     _save(molecule, "gfn2", arrays["z"], arrays["R"], arrays["E"], arrays["F"], None, cost, extra, target)
 
