@@ -31,6 +31,13 @@ def seconds_per_label(profile: Profile, molecule: str) -> tuple[float, float]:
     return accurate, cheap
 
 
+def has_pairs(profile: Profile, molecule: str) -> bool:
+    """Whether enough frames for a bias report have an accurate label and those of the levels trained on alone."""
+    accurate = datasets.load(molecule, level=profile.accurate_level(molecule))
+    cheap = (datasets.load(molecule, level=level) for level in profile.cheap_alone)
+    return all(len(accurate.paired_with(labels)[0]) >= bias.FEWEST for labels in cheap)
+
+
 def truth(profile: Profile, molecule: str, store: Store) -> "pd.DataFrame":
     """The larger trainings of the page on planning; those that are missing are made.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import book, plans, profiles, runs
+from asteroid import book, datasets, plans, profiles, runs
 from asteroid.pilots import ErrorModel
 from asteroid.records import Store
 
@@ -54,6 +54,15 @@ def test_regret_by_hand():
 def test_a_split_that_was_not_trained_at_that_cost_is_named():
     with pytest.raises(ValueError, match="the cost of 100 accurate labels; one costs 4 cheap ones.*ratio"):
         plans.regret(ERRORS, rows({(100, 0): [0.1], (90, 400): [0.2]}), SECONDS, [100], 10)
+
+
+def test_a_molecule_without_pairs_has_no_report(monkeypatch):
+    profile = profiles.load("laptop")
+    assert plans.has_pairs(profile, "methanol")
+    apart = {"ccsd(t)": slice(0, 100), "pbe": slice(91, 300), "mmff": slice(0, 300)}
+    load = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda molecule, level: load(molecule, level)[apart[level]])
+    assert not plans.has_pairs(profile, "methanol")
 
 
 def test_calibration_by_hand():
