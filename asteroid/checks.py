@@ -78,7 +78,9 @@ def _check_distances(labelled: "LabelledSet", name: str) -> None:
     """Raise where two atoms of a frame are closer than 0.2 Å, or hydrogen atoms far from all others."""
     i, j = torch.triu_indices(len(labelled.z), len(labelled.z), 1)
     radii = torch.from_numpy(covalent_radii)[labelled.z]
-    of_hydrogen = [(i == atom) | (j == atom) for atom in (labelled.z == 1).nonzero() if len(i)]
+    hydrogens = (labelled.z == 1).nonzero()
+    # Of a pair, or of a lone hydrogen atom, the frames may be those in which it is pulled away.
+    of_hydrogen = [(i == atom) | (j == atom) for atom in hydrogens] if 1 < len(hydrogens) < len(labelled.z) else []
     # In chunks: a million frames of MD17 would need gigabytes at once.
     for start in range(0, len(labelled), 8192):
         pos = labelled.pos[start : start + 8192]

@@ -345,9 +345,12 @@ def test_a_molecule_that_is_pulled_apart_is_no_wrong_unit() -> None:
     distance = torch.linspace(0.6, 4, 30, dtype=torch.float64)
     pos = torch.zeros(30, 2, 3, dtype=torch.float64)
     pos[:, 1, 0] = distance
-    LabelledSet("H2", "mine", torch.tensor([1, 1]), pos, distance, torch.ones_like(pos), None, {})
-    argon = torch.tensor([18, 18])
-    LabelledSet("Ar2", "mine", argon, pos[25:], distance[25:], torch.ones_like(pos[25:]), None, {})
+    for z in ([1, 1], [1, 9], [18, 18]):
+        scan = LabelledSet("scan", "mine", torch.tensor(z), pos, distance, torch.ones_like(pos), None, {})
+        assert len(scan[25:]) == 5  # the longest distances only
+    water = torch.cat([pos, torch.tensor([0, 0.96, 0], dtype=torch.float64).expand(30, 1, 3)], dim=1)
+    scan = LabelledSet("water", "mine", torch.tensor([8, 1, 1]), water, distance, torch.ones_like(water), None, {})
+    assert len(scan[25:]) == 5
 
 
 def test_close_atoms_are_found_in_later_chunks(cheap: LabelledSet) -> None:
