@@ -28,7 +28,7 @@ LOADS = (  # patterns of what a page or style sheet would fetch
     (".html", rf"(?:import\(|from\s|import\s)\s*[\"']{OUTSIDE}[^\"']+"),
     (".html .css", rf"(?:url\(|@import)\s*[\"']?{OUTSIDE}[^\"') ]+"),
 )
-FAULTS = """async () => {
+FAULTS = r"""async () => {
   const faults = [], say = (what, where) => faults.push(`${what}: ${(where || "").trim().slice(0, 60)}`);
   if (window.MathJax) await MathJax.startup.promise;
   for (const math of document.querySelectorAll(".math.notranslate"))
@@ -43,6 +43,8 @@ FAULTS = """async () => {
     const colors = new Set(new Uint32Array(canvas.getImageData(0, 0, 100, 100).data.buffer));
     if (colors.size < 20) say("molecule that is not drawn", place.id);  // balls have shades
   }
+  for (const output of document.querySelectorAll("article .output"))
+    if (/^\s*<[\w.]+ object/.test(output.textContent)) say("name of an object in place of it", output.textContent);
   for (const picture of document.images) {
     await picture.decode().catch(() => say("picture that cannot be shown", picture.src));
     if (!picture.alt) say("picture without a description (alt)", picture.src);

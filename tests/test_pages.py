@@ -65,11 +65,13 @@ def test_faults_are_seen_in_a_browser(book):
         '<script>console.error("mine"); fetch("http://192.0.2.1/"); missing()</script>'
         f'<img src="none.png"><svg role="img"><g class="value"><title>42</title><use></use></g></svg>'
         f'<p style="width: 900px">long</p>{formula}{flat}'
+        '<div class="output"><pre>&lt;IPython.core.display.Markdown object&gt;</pre></div>'
     )
     for fault in (
         *("console: mine", "asks a network for http://192.0.2.1/", "missing is not defined"),
         *("cannot be shown", "(alt)", "(aria-label)", "scrolls sideways at 390 pixels", "p.: long"),
         *("not typeset: x", "not drawn: 3dmolviewer_1", "tap does not show: 42"),
+        "name of an object in place of it: <IPython.core.display.Markdown object>",
     ):
         assert any(fault in line for line in found), f"{fault} is not in {found}"
     assert not any("1280" in line or line.startswith("index") for line in found)
