@@ -156,7 +156,7 @@ def sample_efficiency(model: str, claimed: float) -> Callable[[Evidence], Findin
                     continue
                 labels = law.labels_for(row.force_mae)
                 ratios.append(labels / row.total_budget)
-                extrapolated |= bool(labels > own["budget"].max())
+                extrapolated |= not own["budget"].min() <= labels <= own["budget"].max()
         if not ratios:
             return Finding("standard training does not improve with labels beyond doubt", NOT)
         mean, low, high = planner.mean_interval(np.array(ratios))
