@@ -82,11 +82,14 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
     records = list({record.key: record for record in records}.values())  # a page may show one twice
     parts = [f"Profile **{profile}**"]
     if records:
-        seeds = {seed for record in records for seed in getattr(record.spec, "seeds", None) or [record.spec.seed]}
+        several = {len(record.spec.seeds) for record in records if hasattr(record.spec, "seeds")}
+        single = {record.spec.seed for record in records if not hasattr(record.spec, "seeds")}
+        seeds = sorted(several | ({len(single)} if single else set()))
         dates = sorted({record.date[:10] for record in records})
         when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         seconds = sum(record.seconds for record in records)
-        counts = f"{_count(len(records), 'run')} over {_count(len(seeds), 'seed')}"
+        over = _count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+        counts = f"{_count(len(records), 'run')} over {over}"
         parts.append(f"{counts}, of {when}, {seconds:,.0f} s in all")
     if started is not None:
         parts.append(f"this page {time.time() - started:.0f} s")

@@ -316,8 +316,9 @@ def test_stamp_counts_runs_seeds_and_seconds():
     text = book.stamp("laptop", [*records, records[0]]).data  # one of them is shown twice
     assert "3 runs over 2 seeds, of 2026-03-01 to 2026-03-02, 1,800 s in all" in text
     assert "make book PROFILE=laptop" in text
-    several = SimpleNamespace(key="1", spec=SimpleNamespace(seeds=(1, 2)), seconds=1.0, date="2026-03-02")
-    assert "4 runs over 3 seeds" in book.stamp("laptop", [*records, several]).data
+    several = SimpleNamespace(key="1", spec=SimpleNamespace(seeds=(1, 2, 3, 4)), seconds=1.0, date="2026-03-02")
+    assert "1 run over 4 seeds" in book.stamp("laptop", [several]).data
+    assert "4 runs over 2 to 4 seeds" in book.stamp("laptop", [*records, several]).data
     assert "run" not in book.stamp("laptop").data
 
 
