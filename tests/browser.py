@@ -30,7 +30,8 @@ FLAGS = (
 
 def chromium() -> str | None:
     """Path of an installed Chromium or Chrome; None if there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"  # which is on no PATH
+    names = ("chromium", "chromium-browser", "google-chrome", mac)
     return next(filter(None, map(shutil.which, names)), None)
 
 
