@@ -74,7 +74,7 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
     Returns:
         A row for each molecule, number of cheap labels and of accurate ones. Of means over seeds, `paid` is seconds of
         all labels, `force_mae` kcal/mol/Å, and `gain` by how many percent it is lower than that of standard training;
-        `beyond` says whether `paid` is more than any standard training had, so that its error is extrapolated.
+        `beyond` says whether `paid` is more or less than any standard training had, so that its error is extrapolated.
 
     Raises:
         ValueError: if the seconds of standard training are unknown, or all alike.
@@ -86,7 +86,8 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
         alone, ours = part[part["method"] == "standard"], part[part["method"] == "asteroid"]
         mean = ours.groupby(["molecule", "inaccurate_budget", "budget"])[["paid", "force_mae"]].mean()
         standard = planner.fit_power_law(alone["paid"], alone["force_mae"])(mean["paid"])
-        gain, beyond = 100 * (1 - mean["force_mae"] / standard), mean["paid"] > alone["paid"].max()
+        gain = 100 * (1 - mean["force_mae"] / standard)
+        beyond = ~mean["paid"].between(alone["paid"].min(), alone["paid"].max())
         found.append(mean.assign(gain=gain, beyond=beyond))
     return pd.concat(found).reset_index()
 

@@ -49,12 +49,15 @@ def test_at_the_measured_cost_the_reference_is_the_power_law_of_the_same_molecul
             "force_mae": error,
         } | paid
 
-    ours = [trained("methanol", 150, 0.4), trained("methanol", 250, 0.6), trained("ethanol", 2000, 0.05)]
-    found = comparison.at_measured_cost(pd.DataFrame([*standard("methanol", 200), *standard("ethanol", 50), *ours]))
-    assert found["molecule"].tolist() == ["methanol", "ethanol"] and found["paid"].tolist() == [200, 2000]
-    np.testing.assert_allclose(found["force_mae"], [0.5, 0.05])
-    np.testing.assert_allclose(found["gain"], [50, -100])
-    assert found["beyond"].tolist() == [False, True]
+    ours = [trained("methanol", 150, 0.4), trained("methanol", 250, 0.6)]
+    ours += [trained("ethanol", 2000, 0.05), trained("benzene", 5, 4.0)]
+    scales = {"methanol": 200, "ethanol": 50, "benzene": 20}
+    alone = [row for molecule, scale in scales.items() for row in standard(molecule, scale)]
+    found = comparison.at_measured_cost(pd.DataFrame([*alone, *ours]))
+    assert found["molecule"].tolist() == list(scales) and found["paid"].tolist() == [200, 2000, 5]
+    np.testing.assert_allclose(found["force_mae"], [0.5, 0.05, 4.0])
+    np.testing.assert_allclose(found["gain"], [50, -100, 0], atol=1e-9)
+    assert found["beyond"].tolist() == [False, True, True]
     untimed = pd.DataFrame(standard("methanol", 200)).assign(accurate_label_seconds=np.nan)
     with pytest.raises(ValueError, match="must be positive"):
         comparison.at_measured_cost(untimed)
