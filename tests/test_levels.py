@@ -353,6 +353,19 @@ def test_mmff_keeps_the_molecule_it_was_made_for():
         atoms.get_potential_energy()
 
 
+@needs_tblite
+def test_a_refused_frame_leaves_no_molecule_behind():
+    calculator = levels.calculator("gfn2")
+    Atoms("N2", [[0, 0, 0], [0, 0, 1.1]], calculator=calculator).get_potential_energy()
+    atoms = Atoms("CO", [[0, 0, 0], [0, 0, 0.1]], calculator=calculator)
+    with pytest.raises(CalculationFailed, match="0.100 Å apart"):
+        atoms.get_potential_energy()
+    atoms.positions[1, 2] = 1.13
+    found = label(atoms)
+    atoms.calc = levels.calculator("gfn2")
+    assert_same(found, label(atoms), "same code")
+
+
 @needs_psi4
 def test_the_program_is_started_anew_before_it_has_taken_all_memory(monkeypatch):
     monkeypatch.setattr(ab_initio, "_PSI4_FRAMES", 2)

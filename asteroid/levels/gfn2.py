@@ -37,7 +37,8 @@ class GFN2(Calculator):
         super().calculate(atoms, properties, system_changes)
         check_molecule(self.atoms, self.charge)
         try:
-            self._tblite.calculate(self.atoms, properties, system_changes)
+            # Which finds out itself what changed: it may not have seen the molecule before, where that was refused.
+            energy, forces = self._tblite.get_potential_energy(self.atoms), self._tblite.get_forces(self.atoms)
         except InputError as error:
             raise CalculatorSetupError(f"gfn2: {error}") from None
-        self.results = {name: self._tblite.results[name] for name in self.implemented_properties}
+        self.results = {"energy": energy, "forces": forces}
