@@ -1,6 +1,9 @@
 """Levels of theory: equal to their source, to each other between codes, and to the embedded labels."""
 
+import os
 import shutil
+import signal
+import sys
 
 import numpy as np
 import pytest
@@ -364,6 +367,35 @@ def test_a_refused_frame_leaves_no_molecule_behind():
     found = label(atoms)
     atoms.calc = levels.calculator("gfn2")
     assert_same(found, label(atoms), "same code")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is a program by its first line")
+def test_after_an_interrupt_no_frame_gets_the_answer_to_another(tmp_path, monkeypatch):
+    """With a program in the place of psi4 whose energy is the length of the bond."""
+    program = tmp_path / "psi4"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, sys\n"
+        "sys.stdin.readline()\n"
+        "for line in sys.stdin:\n"
+        "    length = float(json.loads(line).splitlines()[2].split()[-1])\n"
+        "    answer = {'energy': length, 'gradient': 2 * [[0, 0, 0]], 'core_potential': False}\n"
+        "    print('asteroid-answer ' + json.dumps(answer), flush=True)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    calculator = levels.calculator("hf", code="psi4")
+
+    def energy(length: float) -> float:
+        atoms = Atoms("H2", [[0, 0, 0], [0, 0, length]], calculator=calculator)
+        return atoms.get_potential_energy() / units.KCAL_PER_MOL_IN_EV / units.ENERGY["hartree"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calculator, "_receive", lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            energy(0.7)
+    assert [energy(0.8), energy(0.9)] == pytest.approx([0.8, 0.9])
+    calculator.close()
 
 
 @needs_psi4

@@ -205,8 +205,12 @@ class Psi4(AbInitio):
             f"{symbol} {x:.12f} {y:.12f} {z:.12f}"
             for symbol, (x, y, z) in zip(self.atoms.symbols, self.atoms.positions)
         ]
-        self._send("\n".join([f"{self.charge} 1", *lines, "units angstrom", "symmetry c1", "noreorient", "nocom"]))
-        answer = self._receive()
+        try:
+            self._send("\n".join([f"{self.charge} 1", *lines, "units angstrom", "symmetry c1", "noreorient", "nocom"]))
+            answer = self._receive()
+        except BaseException:  # after an interrupt, what it still answers would be taken for the next frame's label
+            self.close()
+            raise
         if "Basis" in answer.get("error", ""):
             raise self._no_basis()
         if "error" in answer:
