@@ -290,6 +290,21 @@ def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monke
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
 
 
+def test_a_label_that_a_full_disk_cuts_short_is_an_error(frames, ledger):
+    resource = pytest.importorskip("resource")
+    label(frames[:2], "gfn2", ledger, **QUIET)
+    session, row, _ = ledger.read_bytes().splitlines()
+    room = len(session) + len(row) // 2
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + room, before[1]))
+    try:
+        with pytest.raises(DatasetError, match="Writing .* failed"):
+            label(frames[:3], "gfn2", ledger, **QUIET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
 def test_a_sample_becomes_a_set_that_can_be_saved(tmp_path):
     sample = sampling.langevin("C[NH3+]", "mmff", frames=4, trajectories=2, equilibration=40, **QUIET)
     labelled = label(sample, "gfn2", tmp_path / "ledger.jsonl", charge=1, **QUIET)

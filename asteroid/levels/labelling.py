@@ -250,8 +250,10 @@ def _open(ledger: Path) -> IO[bytes]:
 
 
 def _append(opened: IO[bytes], content: Mapping[str, Any]) -> None:
+    line = (json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n").encode()
     with _write_errors(Path(opened.name)):
-        opened.write((json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        while line:  # a disk that fills up takes a part of it without an error
+            line = line[opened.write(line) :]
 
 
 @contextmanager
