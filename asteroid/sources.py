@@ -11,6 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +286,11 @@ def archive(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -
             if missing:
                 found = f"expected {', '.join(required)}, found {', '.join(file.files)}"
                 raise DatasetError(f"{path} has no {', '.join(missing)}: {found}.")
-            for key in (*required, *(key for key in optional if key in file.files)):
+            for key in required:
                 arrays[key] = file[key]
+            for key in (key for key in optional if key in file.files):
+                with suppress(ValueError):  # pickled
+                    arrays[key] = file[key]
     except FileNotFoundError:
         raise DatasetError(f"There is no file {path}.") from None
     except DatasetError:
@@ -313,7 +317,8 @@ def _labels(path: str | Path, keys: dict[str, str]) -> dict[str, Any]:
     # The first MD17 files hold energies as a column.
     labels["energy"] = labels["energy"].reshape(-1)
     labels["seconds"] = arrays.get("seconds")
-    labels["text"] = {key: arrays[key].astype(str).item() for key in text_keys if key in arrays}
+    texts = {key: arrays[key].astype(str) for key in text_keys if key in arrays}
+    labels["text"] = {key: text.item() for key, text in texts.items() if text.size == 1}
     return labels
 
 

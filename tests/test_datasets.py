@@ -563,6 +563,14 @@ def test_damaged_or_foreign_npz(tmp_path: Path, accurate: LabelledSet) -> None:
         load(path, **given)
 
 
+def test_what_an_npz_file_says_besides_its_labels_does_not_spoil_them(tmp_path: Path, accurate: LabelledSet) -> None:
+    given = {"level": "x", "energy_unit": "kcal/mol", "length_unit": "Ang"}
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays_of(accurate[:3]), theory=None, name=np.array(["one", "two"]))  # numpy pickles None
+    found = load(path, **given)
+    assert found.molecule == "mine" and "theory" not in found.provenance and len(found) == 3
+
+
 # MD17, in the published layout, at the places where PyTorch Geometric keeps it
 
 
