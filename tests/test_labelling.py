@@ -391,9 +391,10 @@ class TestShell:
         assert "mine.npz is there already" in capsys.readouterr().err
         assert labels.read_bytes() == before and not (tmp_path / "mine.jsonl").exists()
 
-    def test_frames_of_a_file_in_another_unit(self, tmp_path, frames):
+    @pytest.mark.parametrize("unit", ["bohr", b"bohr"])  # as Python 2 wrote it
+    def test_frames_of_a_file_in_another_unit(self, unit, tmp_path, frames):
         bohr = frames.pos.numpy() / units.LENGTH["bohr"]
-        np.savez(tmp_path / "mine.npz", z=frames.z.numpy(), R=bohr, r_unit="bohr")
+        np.savez(tmp_path / "mine.npz", z=frames.z.numpy(), R=bohr, r_unit=unit)
         output = ["--output", str(tmp_path / "out.jsonl")]
         assert shell.main(["--molecule", str(tmp_path / "mine.npz"), "--level", "mmff", *output]) == 0
         assert torch.allclose(asteroid.load(tmp_path / "out.npz").pos, frames.pos)

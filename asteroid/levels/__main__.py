@@ -107,7 +107,8 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         )
     elif path.suffix == ".npz":
         arrays = sources.archive(path, ["z", "R"], optional=["r_unit"])
-        to_angstrom = units.factor(str(arrays.get("r_unit", "Ang")), units.LENGTH)
+        unit = arrays["r_unit"].astype(str).item() if "r_unit" in arrays else "Ang"
+        to_angstrom = units.factor(unit, units.LENGTH)
         frames = {"z": arrays["z"], "pos": to_angstrom * arrays["R"]}
         if path.with_suffix(".json").exists():  # as `asteroid.save` writes it, with the charge
             frames["provenance"] = sources.read_record(path)
