@@ -113,6 +113,11 @@ def test_an_unknown_model_lists_the_known():
         profiles.load("smoke").recipe("schnet")
 
 
+def test_a_molecule_without_an_accurate_level_lists_those_with_one():
+    with pytest.raises(ValueError, match="'paper' has no molecule 'ethanol'; it has: md17:aspirin, .*md17:ethanol"):
+        profiles.load("paper").specs("standard", "egnn", "ethanol")
+
+
 def test_an_unknown_method_lists_the_known():
     with pytest.raises(ValueError, match="'magic'.*standard"):
         profiles.load("smoke").specs("magic", "egnn")

@@ -82,8 +82,12 @@ class Profile:
     toy: Mapping[str, Any]
 
     def accurate_level(self, molecule: str) -> str:
-        """Level of a molecule's accurate labels."""
-        return self.accurate if isinstance(self.accurate, str) else self.accurate[molecule]
+        """Level of a molecule's accurate labels; ValueError lists the molecules where the level depends on them."""
+        if isinstance(self.accurate, str):
+            return self.accurate
+        if molecule not in self.accurate:
+            raise ValueError(f"profile {self.name!r} has no molecule {molecule!r}; it has: {', '.join(self.accurate)}")
+        return self.accurate[molecule]
 
     def recipe(self, model: str, quick: bool = False) -> Recipe:
         """Settings of a model, or the quickstart's; ValueError lists the models that the profile has."""
