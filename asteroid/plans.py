@@ -92,7 +92,6 @@ def regret(
     for budget in budgets:
         cost = {split: split[0] * seconds[0] + split[1] * seconds[1] for split in means.index}
         equal = [split for split in means.index if abs(cost[split] / (budget * seconds[0]) - 1) <= TOLERANCE]
-        chosen = min(equal, key=lambda split: errors.predict(*split)[0])
         # Of the splits with that many accurate labels, the one of equal cost.
         fixed = [split for split in equal if split[0] == budget - given_up and split[1]]
         if not fixed or (budget, 0) not in equal:
@@ -100,6 +99,7 @@ def regret(
                 f"no training has the paper's split, or accurate labels only, at the cost of {budget} accurate labels; "
                 f"one costs {seconds[0] / seconds[1]:.3g} cheap ones: round that to the profile's planner `ratio`"
             )
+        chosen = min(equal, key=lambda split: errors.predict(*split)[0])
         choices = {"planner": chosen, "paper": fixed[0], "accurate only": (budget, 0)}
         best = means[equal].min()
         found.append(

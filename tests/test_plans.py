@@ -54,6 +54,8 @@ def test_regret_by_hand():
 def test_a_split_that_was_not_trained_at_that_cost_is_named():
     with pytest.raises(ValueError, match="the cost of 100 accurate labels; one costs 4 cheap ones.*ratio"):
         plans.regret(ERRORS, rows({(100, 0): [0.1], (90, 400): [0.2]}), SECONDS, [100], 10)
+    with pytest.raises(ValueError, match="the cost of 200 accurate labels"):  # where no split costs as much
+        plans.regret(ERRORS, rows({(100, 0): [0.1]}), SECONDS, [200], 10)
 
 
 def test_a_molecule_without_pairs_has_no_report(monkeypatch):
