@@ -226,7 +226,8 @@ def plan(
 
     Raises:
         ValueError: if the times are not positive, cheap labels are not cheaper, the budget is no positive number,
-            buys fewer accurate labels than the smallest pilot, or does not pay for what was bought.
+            buys fewer accurate labels than the smallest pilot, does not pay for what was bought, or pays for hardly
+            more; or if more was bought than the pilots reach.
     """
     import pandas as pd
 
@@ -252,9 +253,11 @@ def plan(
     }
     possible = [percent for percent in reached if all(map(operator.ge, splits[percent], bought))]
     if reached and not possible:
+        spent = bought[0] * seconds_accurate + bought[1] * seconds_cheap
+        why = "do not pay for" if spent > 3600 * budget_hours else "leave nothing to plan in the pilots' reach after"
         raise ValueError(
-            f"{budget_hours:g} hours do not pay for {bought[0]} accurate and {bought[1]} cheap labels; "
-            f"they take {_hours(bought[0] * seconds_accurate + bought[1] * seconds_cheap)} hours"
+            f"{budget_hours:g} hours {why} {bought[0]} accurate and {bought[1]} cheap labels; they take "
+            f"{_hours(spent)} hours"
         )
     best = min(possible, key=reached.get) if 0 in reached else None
     rows = {}

@@ -181,3 +181,9 @@ def test_a_plan_keeps_what_was_bought():
 def test_a_budget_that_is_spent_already_is_refused():
     with pytest.raises(ValueError, match="do not pay for 90 accurate and 100 cheap labels.*0.1278 hours"):
         planner.plan(0.1, ERRORS, 4.0, 1.0, bought=(90, 100))
+
+
+@pytest.mark.parametrize(("hours", "bought"), [(0.1, (50, 159)), (0.8, (10, 2500))])  # hardly more; out of reach
+def test_a_budget_that_pays_is_not_said_to_be_too_small(hours, bought):
+    with pytest.raises(ValueError, match=f"leave nothing to plan in the pilots' reach after {bought[0]} accurate"):
+        planner.plan(hours, ERRORS, 4.0, 1.0, bought=bought)
