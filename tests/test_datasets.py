@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import math
 import shutil
 import zipfile
 from dataclasses import replace
@@ -284,6 +285,17 @@ def test_a_ledger_prices_the_sampled_set(source: Path, cheap: LabelledSet) -> No
     embed.embed([ledger.with_suffix(".npz")])
     assert load("methanol", "gfn2").median_seconds is None
     assert datasets.table()[["seconds per label", "core hours"]].isna().all(axis=None)
+
+
+def test_labels_that_were_slowed_down_give_no_price(source: Path, cheap: LabelledSet) -> None:
+    lines = lines_of(cheap[:3])
+    for line, seconds in zip(lines, (4.0, math.nan, 6.0), strict=True):
+        line["seconds"] = seconds
+    path = source.with_name("methanol_gfn2.jsonl")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    embed.embed([path])
+    after = load("methanol", "gfn2")
+    assert (after.median_seconds, after.provenance["timed"]) == (5.0, 2)
 
 
 @pytest.mark.parametrize("key", ["frame", "place_in_order"])

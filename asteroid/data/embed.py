@@ -96,8 +96,9 @@ def _embed_sampled(molecule: str, files: Sequence[Path], target: Path) -> None:
     arrays = sources.archive((archives or [target])[-1], ["z", "R", "E", "F", "trajectory", "order"])
     extra = {"frame": np.arange(len(arrays["E"]), dtype=np.int32), **{k: arrays[k] for k in ("trajectory", "order")}}
     ledgers = [_labels(path, arrays) for path in files if path.suffix == ".jsonl"]
-    seconds = [row["seconds"] for rows, _ in ledgers for row in rows.values()]
-    if not (archives or seconds):
+    rows = [row for found, _ in ledgers for row in found.values()]
+    seconds = [row["seconds"] for row in rows if np.isfinite(row["seconds"])]
+    if not (archives or rows):
         raise datasets.DatasetError(f"{', '.join(map(str, files))}: no label is in it yet.")
     machines = dict.fromkeys(session["machine"] for _, sessions in ledgers for session in sessions)
     cost = {"seconds_median": float(f"{np.median(seconds):.3g}") if seconds else None, "timed": len(seconds)}
@@ -116,7 +117,7 @@ def _embed_labels(molecule: str, level: str, files: Sequence[Path], target: Path
         machines += [session["machine"] for session in sessions]
         if path == target:
             record = sources.read_record(path)
-            versions.append(record["code_version"])
+            versions += record["code_version"].split(", ")
             machines += record.get("machine", "").split("; ")
     if not rows:
         raise datasets.DatasetError(f"{', '.join(map(str, files))}: no label is in it yet.")
