@@ -199,4 +199,6 @@ def frames_to_play(trajectory: Trajectory, frames: int = 150) -> np.ndarray:
     """At most so many frames (frames, atoms, 3), Å, evenly spaced, each turned onto the first to stay in view."""
     step = -(-len(trajectory.pos) // frames)
     pos = trajectory.pos[::step]
-    return np.stack([Rotation.align_vectors(pos[0], frame)[0].apply(frame) for frame in pos])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # how far a linear molecule turns about its axis is not defined
+        return np.stack([Rotation.align_vectors(pos[0], frame)[0].apply(frame) for frame in pos])

@@ -145,3 +145,9 @@ def test_frames_to_play_are_few_and_do_not_turn():
     turning = np.stack([Rotation.random(rng=generator).apply(pos[0] - pos[0].mean(axis=0)) for _ in range(400)])
     shown = stability.frames_to_play(trajectory(turning), frames=150)
     assert len(shown) == 134 and np.abs(shown - shown[0]).max() < 1e-6
+
+
+def test_a_linear_molecule_is_played_without_a_warning():
+    turned = np.array([[[0, 0, -0.6], [0, 0, 0.6]], [[0, 0.7, 0], [0, -0.7, 0]]])
+    shown = stability.frames_to_play(trajectory(turned))
+    np.testing.assert_allclose(shown[1], [[0, 0, -0.7], [0, 0, 0.7]], atol=1e-6)
