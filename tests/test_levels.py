@@ -45,6 +45,8 @@ SMILES = (
         "[O-][N+](=O)c1ccccc1",
     ),
     *("C[NH3+]", "CC(=O)[O-]", "[NH3+]CC(=O)[O-]", "C[N+](C)(C)C"),
+    # From which other resonance structures are read, the first by the order of its atoms.
+    *("[N-]=[N+]=NC", "c1ccccc1N=[N+]=[N-]", "CC(=O)C=[N+]=[N-]", "C[N+]#N"),
 )
 
 

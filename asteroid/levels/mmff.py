@@ -193,6 +193,7 @@ def perceive_bonds(atoms: Atoms, charge: int = 0) -> "Chem.Mol":
     with rdBase.BlockLogs():  # what RDKit would print is said in the error
         try:
             rdDetermineBonds.DetermineBonds(molecule, charge=charge, allowChargedFragments=True)
+            molecule = _cumulate_azides(molecule)
             _join_sulfoxides(molecule)
             Chem.SanitizeMol(molecule)
         except (ValueError, Chem.MolSanitizeException) as error:
@@ -211,6 +212,18 @@ def perceive_bonds(atoms: Atoms, charge: int = 0) -> "Chem.Mol":
             f"mmff: MMFF94 has no parameters for {formula}, perceived as {smiles}{f' with {found}' if found else ''}; "
             "it knows closed-shell molecules of H, C, N, O, F, Si, P, S, Cl, Br and I. Take gfn2 for others."
         )
+    return molecule
+
+
+def _cumulate_azides(molecule: "Chem.RWMol") -> "Chem.RWMol":
+    """Make N⁻=N⁺=X of azides and diazo compounds that were read as N≡N⁺–X⁻, as MMFF94's parameters have it."""
+    from rdkit import Chem
+
+    read = Chem.MolFromSmarts("[NX1]#[NX2+]-[#6,#7]")
+    if molecule.HasSubstructMatch(read):
+        for other in Chem.ResonanceMolSupplier(molecule):
+            if not other.HasSubstructMatch(read):
+                return Chem.RWMol(other)
     return molecule
 
 
