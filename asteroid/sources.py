@@ -13,11 +13,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asteroid import files, units
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 MD17_LEVELS = {
     "dft": "{}",
@@ -143,10 +146,11 @@ def read_ase(path: Path, energy_unit: str | None, length_unit: str | None) -> di
         length_unit: unit in which it states positions, a key of `units.LENGTH`; forces are energy over length.
 
     Returns:
-        Fields of a `LabelledSet`; `molecule` is the file name.
+        Fields of a `LabelledSet`; `molecule` is the file name. The provenance has the charge that the frames state.
 
     Raises:
-        DatasetError: unreadable file, missing labels, missing units, several molecules in one file, periodic frames.
+        DatasetError: unreadable file, missing labels, missing units, several molecules or charges in one file, periodic
+            frames.
     """
     import ase.io
     from ase.calculators.calculator import PropertyNotImplementedError
@@ -179,7 +183,22 @@ def read_ase(path: Path, energy_unit: str | None, length_unit: str | None) -> di
             "comment line and a `forces` column (names such as REF_energy must be renamed)."
         ) from None
     labels = {"z": z, "pos": np.array([atoms.positions for atoms in frames]), "energy": energy, "force": force}
-    return {"molecule": path.stem, "provenance": {}, **_converted(path, labels, energy_unit, length_unit)}
+    charge = total_charge(path, frames)  # for labels of further levels
+    provenance = {"settings": {"charge": charge}} if charge else {}
+    return {"molecule": path.stem, "provenance": provenance, **_converted(path, labels, energy_unit, length_unit)}
+
+
+def total_charge(path: Path, frames: "Sequence[Atoms]") -> int:
+    """Total charge of the molecule of a file by what its frames say, 0 where none says any.
+
+    Raises:
+        DatasetError: they say several, or one that is not whole.
+    """
+    charges = {float(atoms.info["charge"]) for atoms in frames if "charge" in atoms.info} or {0.0}
+    if len(charges) > 1 or not all(map(float.is_integer, charges)):
+        found = ", ".join(f"{charge:g}" for charge in sorted(charges))
+        raise DatasetError(f"{path} says the charges {found}; expected one whole number, that of the molecule")
+    return int(charges.pop())
 
 
 def read_saved(path: Path, fix: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import tiny
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
+from ase.calculators.singlepoint import SinglePointCalculator
 
 import asteroid
 from asteroid import levels, processes, units
@@ -303,6 +304,18 @@ def test_a_label_that_a_full_disk_cuts_short_is_an_error(frames, ledger):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
+def test_the_charge_of_an_extxyz_file_is_that_of_further_labels(dication, tmp_path):
+    labelled = label(dication, "gfn2", tmp_path / "ledger.jsonl", **QUIET)
+    images = [Atoms(dication.z, pos, info={"charge": 2}) for pos in dication.pos]
+    for image, energy, force in zip(images, labelled.energy, labelled.force):
+        image.calc = SinglePointCalculator(image, energy=float(energy), forces=force.numpy())
+    ase.io.write(tmp_path / "mine.extxyz", images)
+    loaded = asteroid.load(tmp_path / "mine.extxyz", "mine", energy_unit="kcal/mol", length_unit="Ang")
+    again = label(loaded, "gfn2", tmp_path / "again.jsonl", **QUIET)
+    assert again.provenance["settings"]["charge"] == 2
+    assert torch.allclose(again.energy, labelled.energy, atol=0.01)  # neutral, it is another by hundreds
 
 
 def test_a_sample_becomes_a_set_that_can_be_saved(tmp_path):

@@ -124,11 +124,7 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
             raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
         frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
-        charges = {float(image.info["charge"]) for image in images if "charge" in image.info} or {0.0}
-        if len(charges) > 1 or not all(map(float.is_integer, charges)):
-            found = ", ".join(f"{charge:g}" for charge in sorted(charges))
-            raise ValueError(f"{path} says the charges {found}; expected one whole number, that of the molecule")
-        frames["provenance"] = {"settings": {"charge": int(charges.pop())}}
+        frames["provenance"] = {"settings": {"charge": sources.total_charge(path, images)}}
     name = molecule if molecule in datasets.molecules() else path.stem
     return name, SimpleNamespace(molecule=name, **frames)
 
