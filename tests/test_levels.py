@@ -14,7 +14,7 @@ from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 import asteroid
 from asteroid import datasets, levels, sources, units
-from asteroid.levels import ab_initio
+from asteroid.levels import ab_initio, sampling
 
 TOLERANCE = {
     "mmff against RDKit": 1e-4,  # relative
@@ -46,7 +46,7 @@ SMILES = (
     ),
     *("C[NH3+]", "CC(=O)[O-]", "[NH3+]CC(=O)[O-]", "C[N+](C)(C)C"),
     # From which other resonance structures are read, the first by the order of its atoms.
-    *("[N-]=[N+]=NC", "c1ccccc1N=[N+]=[N-]", "CC(=O)C=[N+]=[N-]", "C[N+]#N"),
+    *("[N-]=[N+]=NC", "c1ccccc1N=[N+]=[N-]", "CC(=O)C=[N+]=[N-]", "C[N+]#N", "[O-]C(=O)c1ccccc1[N+]#N"),
 )
 
 
@@ -344,6 +344,14 @@ def test_a_field_that_does_not_converge_is_an_error():
         patch.setattr(scf.hf.SCF, "max_cycle", 2)
         with pytest.raises(CalculationFailed, match="hf/cc-pvdz of OH2 by pyscf: the self-consistent field did not"):
             label(atoms)
+
+
+@needs_openmm
+def test_an_azide_that_is_read_as_another_substance_is_refused():
+    atoms = sampling.geometry("[N-]=[N+]=NS(=O)(=O)C")
+    atoms.calc = levels.calculator("mmff")
+    with pytest.raises(CalculatorSetupError, match="an azide or diazo group is read as"):
+        atoms.get_potential_energy()
 
 
 @needs_openmm

@@ -216,7 +216,11 @@ def perceive_bonds(atoms: Atoms, charge: int = 0) -> "Chem.Mol":
 
 
 def _cumulate_azides(molecule: "Chem.RWMol") -> "Chem.RWMol":
-    """Make N⁻=N⁺=X of azides and diazo compounds that were read as N≡N⁺–X⁻, as MMFF94's parameters have it."""
+    """Make N⁻=N⁺=X of azides and diazo compounds that were read as N≡N⁺–X⁻, as MMFF94's parameters have it.
+
+    Raises:
+        ValueError: RDKit finds no such resonance structure.
+    """
     from rdkit import Chem
 
     read = Chem.MolFromSmarts("[NX1]#[NX2+]-[#6,#7]")
@@ -224,6 +228,8 @@ def _cumulate_azides(molecule: "Chem.RWMol") -> "Chem.RWMol":
         for other in Chem.ResonanceMolSupplier(molecule):
             if not other.HasSubstructMatch(read):
                 return Chem.RWMol(other)
+    if molecule.HasSubstructMatch(Chem.MolFromSmarts("[NX1]#[NX2+]-[C,#7].[*-]")):  # as RDKit finds not all of them
+        raise ValueError("an azide or diazo group is read as N≡N⁺–X⁻, for which MMFF94 has no proper parameters")
     return molecule
 
 
