@@ -131,7 +131,8 @@ class LabelledSet:
         """Write the frames as extended xyz in ASE's units, eV and eV/Å, as MACE reads them: the way to other codes.
 
         Energy and forces are called REF_energy and REF_forces, MACE's defaults; the weight of a frame in the loss is
-        `config_weight`. NequIP takes them by a `key_mapping`, and the weight as a further field.
+        `config_weight`. NequIP takes them by a `key_mapping`, and the weight as a further field. The molecule's total
+        charge is `charge`.
 
         Args:
             path: ends with .extxyz or .xyz; a failure leaves what was there before.

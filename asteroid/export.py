@@ -1,6 +1,7 @@
 """Labelled frames in files of other codes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
             f"weights have the shape {weights.shape}; expected one for each of {len(labelled)} frames, finite and 0 or "
             "more, as losses.bias_weights gives them."
         )
+    settings = labelled.provenance.get("settings")  # as `levels.label` records them; embedded sets have a sentence
+    charge = settings.get("charge", 0) if isinstance(settings, Mapping) else 0
     frames = []
     for pos, energy, force, weight in zip(labelled.pos, labelled.energy, labelled.force, weights):
         atoms = ase.Atoms(labelled.z.numpy(), pos.numpy())
@@ -37,6 +40,7 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
             "REF_energy": float(energy) * units.KCAL_PER_MOL_IN_EV,
             "config_weight": float(weight),
             "level": labelled.level,
+            "charge": charge,
         }
         atoms.arrays["REF_forces"] = force.numpy() * units.KCAL_PER_MOL_IN_EV
         frames.append(atoms)

@@ -1,5 +1,6 @@
 """Simulations: a specification in, a record of how they went out, kept beside the records of runs."""
 
+import decimal
 import platform
 import re
 import time
@@ -219,7 +220,9 @@ def table(found: Mapping[str, SimulationRecord]) -> "pd.DataFrame":
         measures = {"distance": (record.time, record.failed), "bonds": (record.bond_time, record.bond_failed)}
         for measure, (end, failed) in measures.items():
             mean = stability.mean_time_to_failure(np.array(end) / 1000, failed)
-            text = f"{mean.estimate:.2g} ({mean.low:.2g} to {mean.high:.2g})" if any(failed) else f"> {mean.low:.2g}"
+            text = f"{mean.estimate:.2g} ({mean.low:.2g} to {mean.high:.2g})"
+            if not any(failed):  # a bound that was rounded up would not be one
+                text = f"> {float(decimal.Context(2, decimal.ROUND_FLOOR).create_decimal(mean.low)):g}"
             rows[name][f"mean time to failure, {measure} [ps]"] = text
     return pd.DataFrame(rows).T
 

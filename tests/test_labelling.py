@@ -316,6 +316,8 @@ def test_the_charge_of_an_extxyz_file_is_that_of_further_labels(dication, tmp_pa
     again = label(loaded, "gfn2", tmp_path / "again.jsonl", **QUIET)
     assert again.provenance["settings"]["charge"] == 2
     assert torch.allclose(again.energy, labelled.energy, atol=0.01)  # neutral, it is another by hundreds
+    again.to_extxyz(tmp_path / "out.extxyz")
+    assert ase.io.read(tmp_path / "out.extxyz").info["charge"] == 2
 
 
 def test_a_sample_becomes_a_set_that_can_be_saved(tmp_path):
