@@ -154,18 +154,19 @@ def test_a_kill_before_the_finished_stage_is_written_costs_no_training(split, tm
     assert [path.name for path in tmp_path.iterdir()] == ["standard.safetensors"]
 
 
-@pytest.mark.parametrize("other", ["seed", "labels", "settings", "model"])
+@pytest.mark.parametrize("other", ["seed", "labels", "validation", "settings", "model"])
 def test_a_finished_stage_of_another_training_is_not_taken_for_this_one(other, split, trainings, tmp_path):
     """A folder used twice either gives the training that was asked for or is refused, never the old one."""
     stages.standard(split.train, split.valid, tiny.RECIPE, folder=tmp_path, **QUIET)
     train = split.train[:10] if other == "labels" else split.train
+    valid = split.valid[:10] if other == "validation" else split.valid
     recipe = tiny.RECIPE
     if other == "settings":
         recipe = replace(recipe, accurate=replace(tiny.TRAIN, learning_rate=0.001))
     if other == "model":
         recipe = replace(recipe, model_config={**tiny.MODEL, "hidden": 24})
     try:
-        stages.standard(train, split.valid, recipe, seed=int(other == "seed"), folder=tmp_path, **QUIET)
+        stages.standard(train, valid, recipe, seed=int(other == "seed"), folder=tmp_path, **QUIET)
     except ValueError as error:
         assert str(tmp_path) in str(error)
     else:

@@ -16,7 +16,7 @@ import torch
 from tiny import weights
 
 from asteroid import forces, training
-from asteroid.training import TrainConfig, TrainingDiverged, energy_shift, fit, predict
+from asteroid.training import State, TrainConfig, TrainingDiverged, energy_shift, fit, predict
 
 TOLERANCE = {
     "mean energy": 1e-3,  # kcal/mol, of single-precision predictions
@@ -77,6 +77,27 @@ def test_every_setting_reaches_the_training(setting):
     assert not torch.equal(*ends)
 
 
+def test_steps_are_those_of_adamw_on_clipped_gradients_and_the_weights_are_averaged():
+    """Against PyTorch's optimiser on separate tensors, with gradients on either side of the largest norm."""
+    config = replace(
+        tiny.TRAIN, learning_rate=0.02, warmup=3, decay_steps=5, decay_rate=0.1, weight_decay=5.0, clip=2.0, ema=0.2
+    )
+    state, plain = State(tiny.model(), config), tiny.model()
+    optimizer, average = torch.optim.AdamW(plain.parameters(), weight_decay=5.0), weights(plain)
+    generator = torch.Generator().manual_seed(0)
+    for step, size in enumerate((1e-3, 1.0, 1e-2, 3.0)):
+        gradients = [size * torch.randn(part.shape, generator=generator) for part in plain.parameters()]
+        state.update(gradients)
+        for part, gradient in zip(plain.parameters(), gradients, strict=True):
+            part.grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 2.0)
+        optimizer.param_groups[0]["lr"] = 0.02 * min(1, (step + 1) / 3) * 0.1 ** (step / 5)
+        optimizer.step()
+        average += (1 - min(0.2, (1 + step) / (10 + step))) * (weights(plain) - average)
+    torch.testing.assert_close(state.weights, weights(plain))
+    torch.testing.assert_close(state.average, average)
+
+
 def test_training_reduces_the_validation_error():
     split = tiny.methanol(budget=20, inaccurate_budget=None)
     history = fit(tiny.model(), split.train, split.valid, replace(tiny.TRAIN, steps=80, warmup=10, eval_every=20))
@@ -126,6 +147,18 @@ def test_a_resumed_training_ends_with_the_same_bits(interrupt_before, steps_take
     assert list(checkpoint.parent.iterdir()) == [checkpoint]  # until the caller has kept the result
 
 
+def test_a_resumed_training_keeps_the_best_weights_from_before_the_interrupt(steps_taken, restless_clock, tmp_path):
+    (train, valid), config = misleading(), replace(tiny.TRAIN, steps=24)
+    undisturbed, resumed = tiny.model(), tiny.model()
+    assert fit(undisturbed, train, valid, config).best_step < 20
+    steps_taken.count, steps_taken.interrupt_before = 0, 22
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny.model(), train, valid, config, checkpoint=tmp_path / "checkpoint")
+    steps_taken.interrupt_before = None
+    fit(resumed, train, valid, config, checkpoint=tmp_path / "checkpoint")
+    assert torch.equal(weights(resumed), weights(undisturbed))
+
+
 @pytest.fixture
 def interrupted_at(steps_taken, restless_clock, tmp_path) -> Callable[[int, TrainConfig], Path]:
     """Checkpoint of a training on the methanol split that was interrupted before a step."""
@@ -145,15 +178,21 @@ def interrupted(interrupted_at) -> Path:
     return interrupted_at(6, tiny.TRAIN)
 
 
-@pytest.mark.parametrize("other", ["settings", "seed", "labels", "validation", "weight", "model", "start"])
+@pytest.mark.parametrize(
+    "other", ["settings", "seed", "frames", "forces", "energies", "validation", "weight", "model", "start"]
+)
 def test_a_checkpoint_of_another_training_is_refused(other, interrupted):
-    split = tiny.methanol(seed=1 if other == "labels" else 0)
+    split = tiny.methanol(seed=1 if other == "frames" else 0)
+    train = split.train
+    if other in ("forces", "energies"):  # of the same frames, labelled anew
+        name = {"forces": "force", "energies": "energy"}[other]
+        train = replace(train, **{name: 1.01 * getattr(train, name)})
     valid = tiny.methanol(seed=1).valid if other == "validation" else tiny.methanol().valid
     config = replace(tiny.TRAIN, learning_rate=0.01) if other == "settings" else tiny.TRAIN
     weight = torch.full((len(split.train),), 2.0, dtype=torch.float64) if other == "weight" else None
     model = tiny.model(seed=1 if other == "start" else 0, hidden=24 if other == "model" else 16)
     with pytest.raises(ValueError, match="checkpoint.*another training"):
-        fit(model, split.train, valid, config, seed=int(other == "seed"), weight=weight, checkpoint=interrupted)
+        fit(model, train, valid, config, seed=int(other == "seed"), weight=weight, checkpoint=interrupted)
 
 
 def test_the_checkpoint_of_the_same_training_is_taken(interrupted, steps_taken):
