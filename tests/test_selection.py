@@ -94,6 +94,12 @@ def test_cheap_labels_of_candidates_come_first():
     assert len({frame.numpy().tobytes() for frame in cheap.pos}) == 40
 
 
+def test_the_cheap_labels_of_a_run_are_those_of_its_candidates_first():
+    split = runs.split_of(chosen(ASTEROID, "bias", 6))
+    _, theirs = split.train.paired_with(split.inaccurate)
+    assert len(split.train) == CANDIDATES and len(theirs) == len(split.inaccurate) == ASTEROID.inaccurate_budget
+
+
 def test_more_cheap_labels_than_there_are_is_an_error_before_any_training():
     with pytest.raises(datasets.DatasetError, match="inaccurate_budget is 100000.*lower it to"):
         runs.split_of(replace(chosen(ASTEROID, "bias", 6), inaccurate_budget=100_000))
