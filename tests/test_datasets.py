@@ -126,6 +126,8 @@ def test_pairing_of_different_molecules_fails(accurate: LabelledSet) -> None:
 def test_fingerprint_depends_on_labels_and_level_only(accurate: LabelledSet) -> None:
     assert accurate.fingerprint == load("methanol", "ccsd(t)").fingerprint
     assert accurate[:10].fingerprint != accurate.fingerprint
+    for name in ("pos", "energy", "force"):
+        assert replace(accurate, **{name: getattr(accurate, name) + 1e-6}).fingerprint != accurate.fingerprint
     assert replace(accurate, level="b3lyp").fingerprint != accurate.fingerprint
     assert replace(accurate, seconds=None, provenance={}).fingerprint == accurate.fingerprint
 
@@ -137,6 +139,12 @@ def test_indexing(index: object, accurate: LabelledSet) -> None:
     part = accurate[index]
     assert len(part) == 3
     assert torch.equal(part.pos, accurate.pos[2:5]) and torch.equal(part.seconds, accurate.seconds[2:5])
+
+
+def test_a_part_of_a_set_has_the_price_of_the_whole(accurate: LabelledSet) -> None:
+    seconds = torch.tensor([1.0, 2, torch.nan, 30, 50], dtype=torch.float64)
+    labelled = replace(accurate[:5], seconds=seconds, provenance={})
+    assert labelled.median_seconds == labelled[3:].median_seconds == labelled[2:3].median_seconds == 16
 
 
 def test_a_set_is_printed_in_a_line(accurate: LabelledSet) -> None:
@@ -157,6 +165,7 @@ def test_table_states_counts_and_costs() -> None:
     assert rows.loc[("malonaldehyde", "gfn2"), "also accurate"] == 0
     assert rows.loc[("ethanol", "gfn2"), "SMILES"] == "CCO"
     cost = rows["seconds per label"]
+    np.testing.assert_allclose(rows["core hours"], rows["labels"] * cost / (60 * 60))
     assert cost[("methanol", "gfn2")] < 0.05 < cost[("methanol", "pbe")] < cost[("methanol", "ccsd(t)")]
 
 
