@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+from scipy import stats
 from scipy.spatial.transform import Rotation
 
 from asteroid import stability
@@ -39,6 +40,9 @@ def test_a_bond_that_deviates_by_half_an_angstrom_is_a_failure():
     stretched[:, 5] += np.array([0, 0.2, 0.49, 0.51, 0.3, 2.0])[:, None] * outwards
     assert stability.time_to_failure(trajectory(stretched), pairs, lengths) == (15.0, True)
     assert stability.time_to_failure(trajectory(stretched[:3]), pairs, lengths) == (10.0, False)
+    pressed = stretched[:2].copy()
+    pressed[1, 5] -= 0.71 * outwards  # shorter than at the start by 0.51 Å
+    assert stability.time_to_failure(trajectory(pressed), pairs, lengths) == (5.0, True)
     assert stability.time_to_failure(trajectory(stretched)) == (25.0, False)
     assert stability.time_to_failure(trajectory(stretched[:3], stable=False)) == (10.0, True)
 
@@ -96,12 +100,16 @@ def test_a_short_run_gives_a_coarse_spectrum():
     assert len(wavenumber) == len(density) == 6
 
 
-@pytest.mark.parametrize(
-    ("successes", "expected"),
-    [(20, (1.0, 0.839, 1.0)), (0, (0.0, 0.0, 0.161)), (10, (0.5, 0.299, 0.701))],  # Wilson's formula
-)
-def test_interval_of_a_proportion(successes, expected):
-    assert stability.proportion(successes, 20) == pytest.approx(expected, abs=1e-3)
+def wilson(successes: int, runs: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion, by his formula."""
+    z, p = stats.norm.ppf(0.975), successes / runs
+    half = z * np.sqrt(p * (1 - p) / runs + (z / runs) ** 2 / 4)
+    return tuple((p + z**2 / runs / 2 + sign * half) / (1 + z**2 / runs) for sign in (-1, 1))
+
+
+@pytest.mark.parametrize("successes", [0, 3, 10, 20])
+def test_interval_of_a_proportion(successes):
+    assert stability.proportion(successes, 20) == pytest.approx((successes / 20, *wilson(successes, 20)), abs=1e-9)
 
 
 def test_kaplan_meier_by_hand():
@@ -109,32 +117,35 @@ def test_kaplan_meier_by_hand():
     time, fraction, low, high = stability.survival([1, 2, 3, 4], [True, False, True, False])
     assert time.tolist() == [0, 1, 2, 3, 4]
     assert fraction == pytest.approx([1, 0.75, 0.75, 0.375, 0.375])
-    assert np.all((low <= fraction) & (fraction <= high)) and np.isfinite([low, high]).all()
+    greenwood = np.array([1 / (4 * 3), 1 / (4 * 3) + 1 / (2 * 1)])  # of log S: failed / (at risk · left)
+    survived = np.array([0.75, 0.375])
+    half = stats.norm.ppf(0.975) * np.sqrt(greenwood) / np.abs(np.log(survived))  # of log(−log S)
+    assert low[[1, 3]] == pytest.approx(survived ** np.exp(half))
+    assert high[[1, 3]] == pytest.approx(survived ** np.exp(-half))
+    assert np.all((low <= fraction) & (fraction <= high))
 
 
 @pytest.mark.parametrize("failed", [True, False])
 def test_survival_where_all_or_none_fail(failed):
     _, fraction, low, high = stability.survival(np.full(20, 5.0), np.full(20, failed))
     assert fraction.tolist() == [1.0, 0.0 if failed else 1.0]
-    assert (low[-1], high[-1]) == pytest.approx((0, 0.161) if failed else (0.839, 1), abs=1e-3)
+    assert (low[-1], high[-1]) == pytest.approx(wilson(0 if failed else 20, 20))
 
 
-def test_mean_time_to_failure_covers_the_truth():
-    """Exponential times of mean 2, cut off at 3: the interval holds the truth in 95 of 100 samples."""
-    generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        time = generator.exponential(2.0, 20)
-        estimate = stability.mean_time_to_failure(np.minimum(time, 3.0), time < 3.0)
-        covered += estimate.low < 2.0 < estimate.high
-        assert estimate.low < estimate.estimate < estimate.high
-    assert 183 <= covered <= 200
+@pytest.mark.parametrize("failures", [1, 3, 20])
+def test_the_interval_of_a_mean_time_to_failure_is_where_that_many_failures_are_unlikely(failures):
+    """At its ends, 2.5 % of Poisson's distribution are as many failures or fewer, and as many or more."""
+    time = np.linspace(1, 2, 20)
+    found = stability.mean_time_to_failure(time, np.arange(20) < failures)
+    assert found.estimate == pytest.approx(time.sum() / failures)
+    assert stats.poisson.cdf(failures, time.sum() / found.low) == pytest.approx(0.025)
+    assert stats.poisson.sf(failures - 1, time.sum() / found.high) == pytest.approx(0.025)
 
 
 def test_without_a_failure_the_lower_bound_remains():
     assert stability.mean_time_to_failure(np.ones(20), np.zeros(20)) == (
         np.inf,
-        pytest.approx(20 / 3.689, rel=1e-3),
+        pytest.approx(20 / -np.log(0.025)),  # whose Poisson probability of no failure is 2.5 %
         np.inf,
     )
 
