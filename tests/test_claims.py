@@ -124,6 +124,17 @@ def test_every_part_helps_only_if_each_does():
     assert verdict("Table 3", "bias-aware", without) == "not reproduced"
 
 
+@pytest.mark.parametrize(("where", "text"), [("Fig 7a", "every γ"), ("Table 5", "one pre-training")])
+def test_an_error_must_be_lower_than_that_of_standard_training(where, text):
+    assert verdict(where, text, gaining(20)) == "reproduced"
+    assert verdict(where, text, gaining(-5)) == "not reproduced"
+
+
+def test_a_gain_at_some_gammas_is_part_of_a_claim_of_all():
+    worse = World(lambda spec: 1.2 if spec.recipe.gammas == PROFILE.gammas[:1] else 1 - 0.5 * paid(spec))
+    assert verdict("Fig 7a", "every γ", worse) == "partly"
+
+
 def test_gains_at_some_budgets_are_part_of_a_claim_of_all():
     def error(spec):
         return 1.0 if spec.method == "standard" else 0.5 if spec.budget < 100 else 1.5
