@@ -1,5 +1,8 @@
 """Plans held against runs: regrets and calibrations by hand, and runs of every profile that are possible."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,6 +110,29 @@ def test_the_pilots_are_small_and_enough(name):
         assert max(spec.budget for spec in small) <= max(profile.budgets) / 2
         assert {spec.seed for spec in specs["pilots"]} == set(profile.seeds)
         assert {spec.inaccurate for spec in specs["sampled"]} == {profile.sampled}
+
+
+def test_verdicts_stand_beside_what_trainings_found(monkeypatch):
+    """From committed records: each seed's report knows what its run of ASTEROID knew, and nothing more."""
+    profile, store = replace(profiles.load("laptop"), seeds=(0, 1)), Store(book.root() / "results/laptop")
+    asked = []
+
+    def report(accurate, cheap, error):
+        asked.append((cheap.level, accurate.fingerprint, error))
+        return SimpleNamespace(varying_by_frame=np.array([1.0, 3.0]), verdict="pre-train")
+
+    monkeypatch.setattr(plans.bias, "bias_report", report)
+    table, _ = plans.verdicts(profile, "methanol", store)
+    assert table.index.tolist() == ["PBE", "GFN2", "MMFF"] and (table["varies"] == 2).all()
+    model, fewest = profile.planner["model"], min(profile.budgets)
+    ours, alone = (profile.low_resource(method, model, ("methanol",)) for method in ("asteroid", "standard"))
+    assert table.loc["PBE", "labels"] == f"{fewest - profile.given_up} + {max(profile.inaccurate_budgets)}"
+    assert table.loc["MMFF", "labels"].startswith(f"{fewest} + ")  # for which no accurate label is given up
+    errors = [[store.get(spec).errors["force_mae"] for spec in specs] for specs in (ours, alone)]
+    assert table.loc["PBE", "lower by [%]"] == pytest.approx(100 * (1 - np.divide(*errors)).mean())
+    stage_one = [store.get(spec.builds_on[0]).valid_force_mae for spec in ours]
+    train = [runs.split_of(spec).train.fingerprint for spec in ours]
+    assert [one for one in asked if one[0] == "pbe"] == list(zip(("pbe", "pbe"), train, stage_one))
 
 
 @pytest.mark.parametrize("name", ["laptop", "smoke"])
