@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from asteroid import datasets, dynamics, levels, records, runs, simulations, stability
+from asteroid import datasets, dynamics, levels, profiles, records, runs, simulations, stability
 from asteroid.runs import Store
 from asteroid.simulations import EDGES, Simulation, SimulationRecord, possible, simulate
 
@@ -84,6 +84,33 @@ def test_replicas_that_came_apart_have_no_drift(store, monkeypatch):
     monkeypatch.setattr(simulations, "dynamics", SimpleNamespace(langevin=langevin))
     record = simulate(replace(TRAINED, friction=0.0, replicas=3), store)
     assert record.failed == [False, True, True] and len(record.energy_drift) == 1
+
+
+def test_the_curve_of_a_long_run_keeps_its_largest_distances():
+    """One frame in which the molecule is torn must not fall between those that are drawn."""
+    distance = np.ones(31)
+    distance[[10, 30]] = 7.0, 9.0
+    course = simulations._course(SimpleNamespace(time=np.arange(31.0), largest_distance=distance), 10)
+    shown = dict(zip(course["time"], course["largest_distance"], strict=True))
+    assert len(shown) <= 10 and sorted(shown.values())[-3:] == [1.0, 7.0, 9.0]
+    assert max(time for time in shown if time <= 10) == course["time"][course["largest_distance"].index(7.0)]
+    assert course["largest_distance"][-1] == 9.0
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_simulations_are_of_the_fewest_accurate_and_the_most_cheap_labels_and_last_as_long_as_they_should(name):
+    profile = profiles.load(name)
+    molecule, fewest = profile.dynamics["step_molecule"], min(profile.budgets)
+    moved = simulations.potentials(profile, "egnn", molecule)
+    sizes = {way: (moved[way].budget, moved[way].inaccurate_budget) for way in ("asteroid", "standard", "inaccurate")}
+    assert sizes == {
+        "asteroid": (fewest - profile.given_up, max(profile.inaccurate_budgets)),
+        "standard": (fewest, 0),
+        "inaccurate": (0, max(profile.cheap_alone[profile.inaccurate])),
+    }
+    for (way, timestep), spec in simulations.short_runs(profile, "egnn", molecule).items():
+        assert spec.potential == moved[way] and spec.timestep == timestep and spec.steps % spec.every == 0
+        assert spec.steps * timestep == pytest.approx(profile.dynamics["length"], abs=5)  # fs
 
 
 @pytest.mark.parametrize(
