@@ -1,6 +1,7 @@
 """Every figure comes back with axes that say what they show, in which unit, and leaves matplotlib as it was."""
 
 import inspect
+import statistics
 from itertools import pairwise
 
 import matplotlib
@@ -132,13 +133,16 @@ def test_error_against_cost_names_its_axes_once_for_all_panels():
     assert [axes.get_title() for axes in figure.axes] == ["methanol", "formic acid"]
 
 
-def test_points_are_means_over_seeds():
+def test_points_are_means_over_seeds_with_their_standard_deviation():
     table = rows()
     axes = plots.budgets(table).axes[0]
     expected = table[(table["molecule"] == "methanol") & (table["series"] == "standard")].groupby("budget")["force_mae"]
     line = axes.containers[0].lines[0]
     assert line.get_xdata().tolist() == [50, 90, 130]
     assert line.get_ydata() == pytest.approx(expected.mean().to_numpy())
+    (whiskers,) = axes.containers[0].lines[2]
+    reach = [np.ptp(ends[:, 1]) / 2 for ends in whiskers.get_segments()]
+    assert reach == pytest.approx(expected.apply(statistics.stdev).to_numpy())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,13 @@ def test_axes_say_what_they_show_and_in_which_unit(name):
     figure.canvas.draw()
 
 
+def test_times_in_femtoseconds_are_shown_in_picoseconds():
+    (axes,) = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT).axes
+    assert axes.get_lines()[0].get_xdata() == pytest.approx([0, 0.5, 1.0])
+    (axes,) = plots_dynamics.survival(*FIGURES["survival"][0]).axes
+    assert axes.get_lines()[0].get_xdata() == pytest.approx([0, 0.1, 0.5, 1.0])
+
+
 def test_what_comes_apart_is_marked_inside_the_figure():
     figure = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT)
     (axes,), (legend,) = figure.axes, figure.legends
