@@ -111,6 +111,15 @@ def test_the_estimated_bias_is_the_mean_absolute_difference():
     assert torch.allclose(toy.estimated_bias(parameters, data.biased), expected)
 
 
+def test_weight_decay_makes_the_weights_smaller():
+    data, start = toy.draw(TINY), toy.initial(TINY)
+    sizes = []
+    for decay in (0.0, 30.0):  # at a learning rate of 0.003, up to a tenth in each step
+        parameters = toy.train(replace(TINY, weight_decay=decay), start, data.accurate, data.valid, 6).parameters
+        sizes.append(sum(part.square().sum() for part in parameters))
+    assert sizes[1] < 0.9 * sizes[0]
+
+
 def test_points_without_weight_are_not_learned():
     data, start = toy.draw(TINY), toy.initial(TINY)
     weight = (data.drawn == 0).float()
