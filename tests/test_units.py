@@ -23,10 +23,6 @@ def test_factors_agree_with_ase(ours: float, ase_value: float) -> None:
     assert ours == pytest.approx(ase_value, rel=1e-6)
 
 
-def test_thermal_energy_at_room_temperature() -> None:
-    assert units.BOLTZMANN * 298.15 == pytest.approx(0.5925, abs=1e-4)
-
-
 @pytest.mark.parametrize("spelling", ["Ang", "angstrom", "ANGSTROM", " Å", "a"])
 def test_spellings_of_angstrom(spelling: str) -> None:
     assert units.factor(spelling, units.LENGTH) == 1.0
