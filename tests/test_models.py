@@ -229,6 +229,13 @@ def test_energy_is_smooth_across_the_cutoff(name, config):
 
 
 @every_model
+def test_the_unit_of_the_output_scales_the_energy(name, config):
+    z, pos = molecule(3)
+    one, ten = (random_model(name, {**config, "energy_scale": scale})(z, pos) for scale in (1.0, 10.0))
+    torch.testing.assert_close(ten, 10 * one)
+
+
+@every_model
 @every_size
 def test_single_precision_agrees_with_double(name, config, atoms):
     model, (z, pos) = random_model(name, config), molecule(atoms)

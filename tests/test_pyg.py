@@ -108,6 +108,13 @@ def test_a_batch_equals_its_frames_one_by_one(name, config):
     assert float(force[3].abs().max()) == 0  # beyond the cutoff
 
 
+@once_each
+def test_the_unit_of_the_output_scales_the_energy(name, config):
+    z, pos = molecule(5)
+    one, ten = (random_model(name, {**config, "energy_scale": scale})(z, pos) for scale in (1.0, 10.0))
+    torch.testing.assert_close(ten, 10 * one)
+
+
 @every_model
 def test_single_precision_agrees_with_double(name, config):
     model, (z, pos) = random_model(name, config), molecule(9)
