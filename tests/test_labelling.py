@@ -115,6 +115,13 @@ def test_a_line_that_a_kill_cut_short_is_made_anew(frames, ledger, monkeypatch):
     assert all(json.loads(line) for line in ledger.read_text().splitlines())
 
 
+def test_a_geometry_is_known_again_to_the_digits_of_a_file(frames):
+    z, pos = frames.z.numpy(), frames.pos[0].numpy().round(4)
+    key = labelling.geometry_key(z, pos)
+    assert key == labelling.geometry_key(z, pos + 4e-5) and key != labelling.geometry_key(z[::-1], pos)
+    assert key != labelling.geometry_key(z, pos + 2e-4 * np.eye(6, 3))
+
+
 def test_failures_are_recorded_skipped_and_tried_again_on_demand(frames, ledger, monkeypatch):
     with monkeypatch.context() as patch:
         break_frame(patch, frames.pos[1])

@@ -80,6 +80,7 @@ def test_more_configurations_begin_with_the_same_ones(tmp_path):
     assert len({frame.tobytes() for frame in more.pos}) == 9
     # A batch has two trajectories of two frames each, and the third batch is cut short.
     assert [sorted(more.trajectory[k : k + 4]) for k in (0, 4)] == [[0, 0, 1, 1], [4, 4, 5, 5]]
+    assert more.trajectory.tolist() != sorted(more.trajectory)  # a few labels are not all of the first trajectory
     assert more.provenance["molecule"] == "O" and more.provenance["seconds"] > few.provenance["seconds"] > 0
     known = [series.frames(tmp_path, "O", "mmff", 9, batch=4, **QUICK) for _ in range(2)]
     np.testing.assert_array_equal(known[0].pos, known[1].pos)
