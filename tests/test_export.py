@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import ase.io
+import ase.units
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ import asteroid
 from asteroid import losses
 from asteroid.datasets import DatasetError
 
-EV = 23.060548  # kcal/mol in one eV
+EV = ase.units.mol / ase.units.kcal  # kcal/mol in one eV, by ASE's own constants
 
 
 @pytest.fixture(scope="module")
