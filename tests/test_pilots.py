@@ -54,6 +54,12 @@ def test_more_scatter_is_a_wider_interval():
     assert width[1] > 3 * width[0]
 
 
+def test_the_scatter_is_that_of_the_trainings_and_not_that_of_the_fitted_residuals():
+    """Which six numbers, fitted to 21 errors, make smaller by a sixth."""
+    found = [fit_pilots(trained(0.1, repeat), draws=1).scatter for repeat in range(30)]
+    assert np.mean(found) == pytest.approx(0.1, rel=0.1)
+
+
 def test_the_same_pilots_give_the_same_model():
     first, second = (fit_pilots(trained(0.1)) for _ in range(2))
     np.testing.assert_array_equal(first.draws, second.draws)
@@ -84,6 +90,7 @@ def test_the_best_split_is_proposed_whichever_it_is(hours):
         assert truth(found.accurate, found.cheap, scale) == pytest.approx(min(possible), rel=0.02)
         assert (found.cheap > 0) == (scale == 3.0)
         assert str(found.accurate) in found.advice and ("no cheap ones" in found.advice) == (scale == 60.0)
+        assert ("smaller than" in found.advice and "probability of 100 %" in found.advice) == (scale == 3.0)
 
 
 def test_every_split_of_the_table_spends_the_budget():
