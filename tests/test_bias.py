@@ -53,6 +53,14 @@ def test_a_bias_of_one_degree_is_found_to_be_that(degree):
     assert report.varying < 0.03 and report.verdict == PRE_TRAIN
 
 
+def test_noise_is_neither_constant_nor_linear():
+    """Shares are of frames that the fit has not seen; of those that it has, it would explain a part of anything."""
+    labels = accurate()
+    noise = torch.randn(labels.force.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    report = bias_report(labels, with_bias(labels, noise))
+    assert report.constant < 0.01 and report.constant + report.linear < 0.01
+
+
 @pytest.mark.parametrize("degree", [1, 2])
 def test_covariances_of_forces_are_second_derivatives_of_those_of_energies(degree):
     pos = accurate(frames=3).pos
@@ -139,6 +147,16 @@ def test_weights_are_advised_where_some_frames_are_far_worse_than_others():
     assert re.search(
         r"differs between frames: weighted frames count like \d+ % of them, and what varies is \d+ %", report.reason
     )
+
+
+@pytest.mark.parametrize(("worse", "left", "verdict"), [(1.8, 86, WITH_WEIGHTS), (1.3, 94, PRE_TRAIN)])
+def test_weights_must_lower_what_varies_by_more_than_they_take_away(worse, left, verdict):
+    """By hand: weights of 1 and e⁻² leave 81 % of the labels, whose mean is then off by √(1 / 0.81) times as much."""
+    size = torch.tensor([1.0] * 300 + [3.0] * 100, dtype=torch.float64)  # the median is 1
+    varying = np.array([1.0] * 300 + [worse] * 100)
+    found, reason = bias._judge(size, varying, np.full(400, 10.0), given=True)
+    assert found == verdict
+    assert f"count like 81 % of them, and what varies is {left} % of what it was" in reason
 
 
 def test_a_force_field_may_stand_for_the_accurate_labels():
