@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -28,4 +28,5 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
             raise
         raise OSError(error.errno, f"could not write {what}: {error.strerror}", str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder could not be made, there is no file either
+            temporary.unlink()

@@ -27,6 +27,14 @@ def test_an_error_says_what_could_not_be_written_and_where(tmp_path):
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
 
 
+def test_where_no_folder_can_be_made_the_error_says_so_too(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "record.json"
+    with pytest.raises(OSError, match="could not write the record") as caught, files.replacing(path, "the record"):
+        pass
+    assert caught.value.filename == str(path)
+
+
 def test_of_several_writers_each_leaves_a_whole_file(tmp_path):
     path, together = tmp_path / "file", Barrier(4)
 
