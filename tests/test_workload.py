@@ -1,5 +1,6 @@
 """A plan counts what a sweep makes, and its hours are those of the records, or said to be assumed."""
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -59,6 +60,13 @@ def test_hours_are_those_of_the_records(tmp_path):
     assert (row["hours"] + other["hours"]) * 3600 == pytest.approx(sum(record.seconds for record in records), rel=0.1)
     said = workload.report([STANDARD], store.folder)
     assert f"by the step times of the records in {tmp_path}" in said and "GPU" not in said
+
+
+def test_steps_of_ani_1ccx_are_not_those_of_the_model_of_its_recipe(tmp_path):
+    spec = {"molecule": "methanol", "method": "ani-1ccx-tuned", "recipe": {"model": "egnn"}}
+    histories = {"ani-1ccx": {"step": [], "seconds": 0.0}, "ani-1ccx-tuned": {"step": [10], "seconds": 5.0}}
+    (tmp_path / "record.json").write_text(json.dumps({"spec": spec, "histories": histories}))
+    assert workload.recorded_step_seconds(tmp_path) == {}
 
 
 def test_what_was_never_timed_is_unknown(tmp_path):
