@@ -439,6 +439,7 @@ def test_the_parity_script_refuses_all_but_the_published_outputs(changed, by, co
     ("name", "config", "reason"),
     [
         ("egnn", {"layers": 0}, "layers is 0, expected a whole number of 1 or more"),
+        ("gemnet-q", {"degrees": 1}, "degrees is 1; GemNet-Q needs 2 or more"),
         ("egnn", {"hidden": 16.0, "cutoff": -1}, r"hidden is 16.0, .*; cutoff is -1, expected a number above 0"),
         ("egnn", {"update_positions": 1}, "update_positions is 1, expected True or False"),
         ("gemnet-t", {"cutoff": float("nan")}, "cutoff is nan, expected a number above 0"),

@@ -54,6 +54,11 @@ class GemNetQConfig(GemNetTConfig):
     quadruplet_out: int = 32  # of the quadruplets' sum after the bilinear layer
     interaction_cutoff: float = 10.0  # Å, of the middle pair of a quadruplet
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.degrees < 2:
+            raise ValueError(f"degrees is {self.degrees}; GemNet-Q needs 2 or more, since degree 0 knows no dihedral")
+
 
 # Small enough to be trained on two cores.
 SMALL = {"blocks": 2, "atom": 64, "edge": 64, "triplet": 32, "triplet_out": 32}

@@ -99,8 +99,8 @@ def orthogonal(*shape: int) -> nn.Parameter:
     weight = torch.empty(shape)
     nn.init.orthogonal_(weight)
     inputs = tuple(range(len(shape) - 1))
-    variance, mean = torch.var_mean(weight, dim=inputs, keepdim=True, correction=1)
     if math.prod(shape[:-1]) > 1:
+        variance, mean = torch.var_mean(weight, dim=inputs, keepdim=True, correction=1)
         weight = (weight - mean) / (variance + 1e-6).sqrt()
     return nn.Parameter(weight * math.prod(shape[:-1]) ** -0.5)
 
