@@ -378,9 +378,9 @@ def _train(
             "valid": "-".join(one.fingerprint for one in valid_sets),
         },
         "config": asdict(config),
-        "seed": seed,
+        "seed": int(seed),  # NumPy's and PyTorch's numbers have no JSON
         "start": identity.fingerprint(model),
-        "gamma": gamma,
+        "gamma": gamma and float(gamma),
         "score_matching": objective and asdict(objective),
     }
     if len(sets) > 1:

@@ -153,7 +153,7 @@ def fit(
         ValueError: if there is not one weight for each frame or one validation set for each training set, or if the
             checkpoint belongs to another training.
     """
-    sets, valid_sets = as_list(train), as_list(valid)
+    sets, valid_sets, seed = as_list(train), as_list(valid), int(seed)  # torch takes no integer of NumPy
     if len(valid_sets) != len(sets):
         raise ValueError(f"there are {len(sets)} training sets and {len(valid_sets)} for validation; give one for one")
     frames = [len(one) for one in sets]

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
@@ -193,6 +194,15 @@ def test_a_finished_stage_three_is_read_back_for_its_own_start_only(split, theta
     other = replace(theta_a, model=tiny.model(seed=9))
     with pytest.raises(ValueError, match="standard-tuned.*another training.*starting weights"):
         stages.fine_tune(other, split.train, split.valid, tiny.RECIPE, **tune)
+
+
+def test_seed_and_gamma_may_be_numbers_of_numpy_and_pytorch(split, tmp_path):
+    bias = torch.linspace(1, 2, 30, dtype=torch.float64)
+    labels, keep = (split.inaccurate, split.valid, bias), {"folder": tmp_path, **QUIET}
+    plain = stages.train_on_inaccurate(*labels, 2.0, tiny.RECIPE, seed=3, **QUIET)
+    other = stages.train_on_inaccurate(*labels, torch.tensor(2.0), tiny.RECIPE, seed=np.int64(3), **keep)
+    torch.testing.assert_close(other.model.state_dict(), plain.model.state_dict(), rtol=0, atol=0)
+    assert ForceField.load(tmp_path / "inaccurate-gamma2.safetensors").provenance["seed"] == 3
 
 
 def test_labels_of_another_molecule_are_refused(split, theta_a):
