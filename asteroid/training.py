@@ -13,7 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -81,9 +80,8 @@ class TrainConfig:
         if wrong:
             raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
         for name in _RANGES:  # NumPy's numbers have no place in a file, and equal settings are to be written alike
-            value = getattr(self, name)
-            value = value.item() if isinstance(value, np.generic) else value
-            object.__setattr__(self, name, float(value) if isinstance(getattr(type(self), name), float) else value)
+            value, of_whole = getattr(self, name), isinstance(getattr(type(self), name), int)
+            object.__setattr__(self, name, int(value) if of_whole and float(value).is_integer() else float(value))
 
     def times(self, number: int) -> "TrainConfig":
         """The same course in so many times as many steps."""

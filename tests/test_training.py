@@ -220,6 +220,12 @@ def test_numpy_s_numbers_are_settings_that_a_file_can_hold():
     assert json.loads(json.dumps(asdict(config))) == asdict(replace(config, steps=4, eval_every=2, learning_rate=0.5))
 
 
+def test_equal_settings_are_written_alike():
+    config = TrainConfig(decay_steps=1e5, patience=np.float64(2000), learning_rate=1, plateau=math.inf)
+    same = TrainConfig(decay_steps=100_000, patience=2000, learning_rate=1.0, plateau=math.inf)
+    assert config == same and json.dumps(asdict(config)) == json.dumps(asdict(same))
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(interrupted, steps_taken, monkeypatch):
     before, split = interrupted.read_bytes(), tiny.methanol()
 
