@@ -235,6 +235,9 @@ def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:
         spec: the run.
         store: where records, force fields and checkpoints are kept.
         progress: show a bar for each stage.
+
+    Raises:
+        ValueError: if the file of its labels was written anew meanwhile.
     """
     if store.get(spec) is None:
         _make(spec, store, progress)
@@ -293,13 +296,16 @@ def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndar
 def _make(spec: RunSpec, store: Store, progress: bool) -> None:
     """Train the force field of a run, and record it if that is missing; not what another process did meanwhile."""
     with store.alone(spec):
-        path, recorded = store.force_field_path(spec), store.get(spec) is not None
+        key, path, recorded = spec.key, store.force_field_path(spec), store.get(spec) is not None
         if not (recorded and path.exists()):
             split = _chosen_split(spec, store, progress)
             trained = _train(spec, split, store, progress)
+            record = None if recorded else _record(spec, split, trained)
+            if spec.key != key:  # a record of the old labels would pass for one of the new
+                raise ValueError(f"the labels of {spec.molecule} changed while a run of them was made; make it again")
             trained.save(path)
-            if not recorded:
-                store.put(_record(spec, split, trained))
+            if record is not None:
+                store.put(record)
 
 
 def _chosen_split(spec: RunSpec, store: Store, progress: bool) -> datasets.Split:

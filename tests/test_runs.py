@@ -15,7 +15,7 @@ import tiny
 import torch
 from tiny import ASTEROID, STANDARD, with_recipe
 
-from asteroid import datasets, runs, training
+from asteroid import datasets, runs, stages, training
 from asteroid.force_field import ForceField
 from asteroid.runs import Record, RunSpec, Store
 
@@ -324,6 +324,22 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
     datasets.save(replace(labels, force=2 * labels.force), path)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # a clock may be coarse
     assert spec.key != before and torch.equal(runs.split_of(spec).train.force, 2 * force)
+
+
+def test_labels_that_change_while_a_run_is_made_leave_no_record_of_theirs(store, tmp_path, monkeypatch):
+    labels, path = datasets.load("methanol", "ccsd(t)"), tmp_path / "mine.npz"
+    datasets.save(labels, path)
+    spec, train = replace(STANDARD, molecule=path), stages.standard
+
+    def meanwhile(*args, **options):
+        datasets.save(replace(labels, force=2 * labels.force), path)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # a clock may be coarse
+        return train(*args, **options)
+
+    monkeypatch.setattr(stages, "standard", meanwhile)
+    with pytest.raises(ValueError, match="mine.npz changed while"):
+        runs.run(spec, store, progress=False)
+    assert store.get(spec) is None
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
