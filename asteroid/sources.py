@@ -188,8 +188,8 @@ def read_ase(path: Path, energy_unit: str | None, length_unit: str | None) -> di
     return {"molecule": path.stem, "provenance": provenance, **_converted(path, labels, energy_unit, length_unit)}
 
 
-def total_charge(path: Path, frames: "Sequence[Atoms]") -> int:
-    """Total charge of the molecule of a file by what its frames say, 0 where none says any.
+def total_charge(origin: Any, frames: "Sequence[Atoms]") -> int:
+    """Total charge of a molecule by what its frames say, 0 where none says any; errors name where they are from.
 
     Raises:
         DatasetError: they say several, or one that is not whole.
@@ -197,7 +197,7 @@ def total_charge(path: Path, frames: "Sequence[Atoms]") -> int:
     charges = {float(atoms.info["charge"]) for atoms in frames if "charge" in atoms.info} or {0.0}
     if len(charges) > 1 or not all(map(float.is_integer, charges)):
         found = ", ".join(f"{charge:g}" for charge in sorted(charges))
-        raise DatasetError(f"{path} says the charges {found}; expected one whole number, that of the molecule")
+        raise DatasetError(f"{origin} says the charges {found}; expected one whole number, that of the molecule")
     return int(charges.pop())
 
 

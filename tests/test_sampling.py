@@ -184,6 +184,8 @@ def test_a_charge_is_that_of_the_smiles():
     assert sampling.langevin("C[NH3+]", "mmff", **settings).provenance["settings"] == {"charge": 1}
     with pytest.raises(ValueError, match=r"charge is -1, but C\[NH3\+\] has 1"):
         sampling.langevin("C[NH3+]", "gfn2", charge=-1, **settings)
+    with pytest.raises(ValueError, match=r"says the charges 0\.5; expected one whole number"):
+        sampling.geometry(Atoms("OH", np.eye(2, 3), info={"charge": 0.5}))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ase.data import covalent_radii
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 
-from asteroid import dynamics, levels, units
+from asteroid import dynamics, levels, sources, units
 from asteroid.training import progress_bar
 
 
@@ -67,8 +67,8 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
         UFF where these know it.
 
     Raises:
-        ValueError: a string that is no SMILES or no name, a file that cannot be read, several molecules, or unpaired
-            electrons.
+        ValueError: a string that is no SMILES or no name, a file that cannot be read, several molecules, unpaired
+            electrons, or a charge that is not whole.
         FileNotFoundError: there is no such file.
         ImportError: RDKit is not installed and a SMILES string or an .sdf or .mol file was given.
     """
@@ -87,7 +87,7 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
         atoms = _from_smiles(molecule, seed)
     atoms.pbc = False
     if "charge" in atoms.info:
-        atoms.info["charge"] = int(atoms.info["charge"])  # NumPy's, of a file, has no JSON
+        atoms.info["charge"] = sources.total_charge(molecule, [atoms])  # NumPy's, of a file, has no JSON
     return atoms
 
 
