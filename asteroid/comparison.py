@@ -74,7 +74,7 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
     Returns:
         A row for each molecule, number of cheap labels and of accurate ones. Of means over seeds, `paid` is seconds of
         all labels, `force_mae` kcal/mol/Å, and `gain` by how many percent it is lower than that of standard training;
-        `beyond` says whether `paid` is more or less than any standard training had, so that its error is extrapolated.
+        `beyond` says whether `paid` is outside what standard trainings cost, so that their error is extrapolated.
 
     Raises:
         ValueError: if the seconds of standard training are unknown, or all alike.
