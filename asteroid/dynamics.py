@@ -14,6 +14,7 @@ from ase.units import fs
 
 from asteroid import machine
 from asteroid.calculator import frame_by_frame
+from asteroid.force_field import check_not_periodic
 from asteroid.units import BOLTZMANN, MASS, WAVENUMBER
 
 EnergyAndForce = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -113,7 +114,7 @@ def langevin(
 
     Raises:
         ValueError: if the steps are no multiple of `every`, a setting is out of its range, the starts are different
-            molecules, or the potential is of another molecule.
+            molecules or isotopes, periodic or constrained, or the potential is of another molecule.
 
     Source:
         Vanden-Eijnden and Ciccotti, Chem. Phys. Lett. 429, 310 (2006), Eq. 23. Bukharin et al. 2023, section 5.5, for
@@ -134,6 +135,15 @@ def langevin(
     starts = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not starts or any(not np.array_equal(start.numbers, starts[0].numbers) for start in starts):
         raise ValueError("expected one start or more, all of the same atoms in the same order")
+    for start in starts:
+        check_not_periodic(start)
+        if start.constraints:
+            raise ValueError(
+                "a start has constraints, which these dynamics do not keep: take them off with "
+                "`atoms.set_constraint()`, or run ASE's own dynamics with a force field's `calculator()`"
+            )
+    if any(not np.array_equal(start.get_masses(), starts[0].get_masses()) for start in starts):
+        raise ValueError("the starts have different masses; expected the same isotopes in all of them")
     affordable = min(5, steps * len(starts) // (10 * 6 * len(starts[0])))
     if frequencies := [highest_frequency(start, potential) for start in starts[:affordable]]:
         _warn_of_long_steps(timestep, max(frequencies))

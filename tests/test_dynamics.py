@@ -9,6 +9,7 @@ import tiny
 import torch
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 from ase.calculators.morse import MorsePotential
+from ase.constraints import FixAtoms
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
@@ -182,6 +183,17 @@ def test_starts_of_different_molecules_are_refused():
     for starts in ([atoms, atoms[::-1]], []):
         with pytest.raises(ValueError, match="same atoms in the same order"):
             langevin(starts, Springs(atoms.positions), steps=10)
+
+
+def test_starts_that_would_not_move_as_they_say_are_refused():
+    """A cell, a constraint and the isotopes of one replica have no part in the equations of motion."""
+    periodic, fixed, heavy = molecule(), molecule(), molecule()
+    periodic.set_pbc(True)
+    fixed.set_constraint(FixAtoms([0]))
+    heavy.set_masses([2 * mass for mass in heavy.get_masses()])
+    for start, named in ((periodic, "periodic"), (fixed, "constraints"), (heavy, "isotopes")):
+        with pytest.raises(ValueError, match=named):
+            langevin([molecule(), start], Springs(start.positions), steps=10)
 
 
 def test_without_friction_the_total_energy_is_conserved():
