@@ -424,6 +424,18 @@ def test_the_program_is_started_anew_before_it_has_taken_all_memory(monkeypatch)
     assert [process.poll() is None for process in started] == [False, False, True]
 
 
+@needs_psi4
+def test_files_of_psi4_stand_where_its_users_say_and_go_with_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PSI_SCRATCH", str(tmp_path))
+    atoms = molecule("H2")
+    atoms.calc = levels.calculator("hf", basis="sto-3g", code="psi4")
+    atoms.get_potential_energy()
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "psi4.out").exists()
+    atoms.calc.close()
+    assert not list(tmp_path.iterdir())
+
+
 @needs_pyscf
 @pytest.mark.parametrize("level", ["hf", "mp2"])
 def test_core_potentials_are_in_the_energy_and_the_forces(level):

@@ -188,7 +188,9 @@ def _core_orbitals(molecule: "gto.Mole") -> int:
 class Psi4(AbInitio):
     """`AbInitio` by the program psi4, which is started and then answers frame by frame.
 
-    It need not be importable, so that Debian's, which belongs to the system's Python, serves a virtual environment.
+    It need not be importable, so that Debian's, which belongs to the system's Python, serves a virtual environment. Its
+    files, which coupled cluster reads and writes all the time, stand below `PSI_SCRATCH`, or else where Python has its
+    temporary ones.
     """
 
     code = "psi4"
@@ -224,7 +226,7 @@ class Psi4(AbInitio):
 
     def _start(self) -> None:
         # Psi4 leaves files where it runs: they go with this folder.
-        folder = tempfile.TemporaryDirectory(prefix="asteroid-psi4-")
+        folder = tempfile.TemporaryDirectory(prefix="asteroid-psi4-", dir=os.environ.get("PSI_SCRATCH"))
         command = ["psi4", "--skip-preprocessor", "--input", psi4_server.__file__, "--output", "psi4.out"]
         self._process = subprocess.Popen(
             [*command, "--nthread", "1"],
