@@ -131,16 +131,21 @@ def test_as_many_frames_in_a_step_as_standard_training_has(way, split, monkeypat
 
 @ways
 def test_it_learns_from_both_levels(way):
-    """Equal accurate labels, equal steps: 16 to 31 % lower than standard training with seeds 0 to 2."""
-    split = tiny.methanol(budget=10, inaccurate_budget=400, valid=20, test=100)
-    steps = {"steps": 400, "decay_steps": 400, "decay_rate": 0.01, "warmup": 20, "eval_every": 50}
+    """Equal accurate labels, equal steps: 42 to 70 % lower than standard training with seeds 0 to 3.
+
+    With two accurate labels the gain is larger than what rounding, another on every kind of processor, makes of the
+    same training.
+    """
+    split = tiny.methanol(budget=2, inaccurate_budget=400, valid=20, test=100)
+    steps = {"steps": 800, "decay_steps": 800, "decay_rate": 0.01, "warmup": 20, "eval_every": 50}
+    steps["learning_rate"] = 0.01
     recipe = replace(
         tiny.RECIPE, model_config=tiny.MODEL | {"hidden": 32}, accurate=replace(tiny.TRAIN, batch_size=10, **steps)
     )
     standard = stages.standard(split.train, split.valid, recipe, **QUIET)
     both = fidelity.train(split, way, recipe, **QUIET)
     errors = [stages.test_errors(force_field, split.test)["force_mae"] for force_field in (standard, both)]
-    assert errors[1] < 0.95 * errors[0]
+    assert errors[1] < 0.8 * errors[0]
     assert both.level == "ccsd(t)" and both.model.config == standard.model.config  # and so as fast
     energy, _ = both.energy_and_force(split.train.pos)
     assert float((energy - split.train.energy).mean()) == pytest.approx(0, abs=1e-3)

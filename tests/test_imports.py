@@ -35,7 +35,7 @@ LAYERS = {
     "evaluator": {"forces", "models"},
     "force_field": {"evaluator", "files", "models", "training"},
     "calculator": {"evaluator", "force_field", "units"},
-    "dynamics": {"calculator", "machine", "units"},
+    "dynamics": {"calculator", "force_field", "machine", "units"},
     "stability": {"dynamics", "units"},
     "bias": {"datasets", "force_field", "losses", "planner"},
     "stages": {

@@ -345,7 +345,9 @@ def test_labels_that_change_while_a_run_is_made_leave_no_record_of_theirs(store,
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
 def test_an_interrupted_run_goes_on_with_another_number_of_threads(before, after, tmp_path, monkeypatch):
     """As a sweep does when its last run has all cores: the initial weights of GemNet must not depend on it."""
-    recipe = replace(tiny.RECIPE, model="gemnet-t", model_config={"preset": "small"})
+    slow = replace(tiny.TRAIN, learning_rate=0.002)
+    recipe = replace(tiny.RECIPE, accurate=slow, identification=slow, inaccurate=slow)
+    recipe = replace(recipe, model="gemnet-t", model_config={"preset": "small"})
     store, spec = Store(tmp_path), replace(ASTEROID, recipe=recipe)
     threads, fit = torch.get_num_threads(), training.fit
 
