@@ -1,11 +1,9 @@
 """Forces from energies, and the training step that differentiates through them."""
 
 import copy
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -189,7 +187,6 @@ def _trace(
 
 
 def _compile(graph: Callable, *example: Any) -> Callable:
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "asteroid" / "inductor"))
     return torch.compile(graph, dynamic=False, fullgraph=True)
 
 
