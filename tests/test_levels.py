@@ -424,6 +424,16 @@ def test_the_program_is_started_anew_before_it_has_taken_all_memory(monkeypatch)
     assert [process.poll() is None for process in started] == [False, False, True]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a script is a program by its first line")
+def test_a_psi4_that_does_not_run_says_why(tmp_path, monkeypatch):
+    program = tmp_path / "psi4"
+    program.write_text(f"#!{sys.executable}\nraise Exception('scratch is not a directory')\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(RuntimeError, match="does not run .*scratch is not a directory.*pyscf"):
+        levels.version("psi4")
+
+
 @needs_psi4
 def test_files_of_psi4_stand_where_its_users_say_and_go_with_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PSI_SCRATCH", str(tmp_path))

@@ -63,10 +63,13 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
 
 
 def version(code: str) -> str:
-    """The version of a code that is installed, one of those in `table()`."""
+    """The version of a code that is installed, one of those in `table()`; RuntimeError if Psi4 does not run."""
     if code == "psi4":
         with tempfile.TemporaryDirectory() as folder:  # it leaves a file where it runs
-            asked = subprocess.run(["psi4", "--version"], cwd=folder, capture_output=True, text=True, check=True)
+            asked = subprocess.run(["psi4", "--version"], cwd=folder, capture_output=True, text=True)
+        if asked.returncode:
+            why = (asked.stderr.strip() or f"exit status {asked.returncode}").splitlines()[-1]
+            raise RuntimeError(f"psi4 does not run ({why}): mend that, or take code='pyscf'")
         return asked.stdout.split()[-1]
     return importlib.metadata.version(code)
 
