@@ -149,7 +149,7 @@ class Split:
     """Disjoint parts of the accurate set, and the inaccurate frames that share nothing with `valid` and `test`."""
 
     train: LabelledSet
-    valid: LabelledSet
+    valid: LabelledSet | None
     test: LabelledSet
     inaccurate: LabelledSet | None
 
@@ -221,6 +221,13 @@ def save(labelled: LabelledSet, path: str | os.PathLike, extra: Mapping[str, np.
     arrays = {name: None if tensor is None else tensor.cpu().numpy() for name, tensor in fields.items()}
     record = {"molecule": labelled.molecule, "level": labelled.level, **labelled.provenance}
     sources.write_npz(Path(path), arrays, record, extra or {})
+
+
+def is_here(molecule: str, level: str) -> bool:
+    """Whether `load` finds a set without a network; nothing is downloaded or read."""
+    if molecule.startswith("md17:"):
+        return sources.md17_is_here(molecule.removeprefix("md17:"), level)
+    return (DATA / f"{molecule}_{level}.npz").is_file() or Path(molecule).is_file()
 
 
 def molecules() -> list[str]:
@@ -303,7 +310,7 @@ def split(
         budget: number of accurate training frames.
         seed: of both orders.
         inaccurate_budget: number of inaccurate frames; None: all.
-        valid: number of accurate validation frames.
+        valid: number of accurate validation frames; of 0, the split has none.
         test: number of accurate test frames; None: all that are left.
 
     Raises:
@@ -313,7 +320,7 @@ def split(
     given |= {} if inaccurate_budget is None else {"inaccurate_budget": inaccurate_budget}
     given |= {} if test is None else {"test": test}
     for what, number in given.items():
-        least = 0 if what == "seed" else 1
+        least = 0 if what in ("seed", "valid") else 1
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
     order = np.random.default_rng([seed, 0]).permutation(len(accurate))
@@ -333,7 +340,7 @@ def split(
         tested = order[valid + budget :]
     parts = {
         "train": accurate[learned[valid : valid + budget]],
-        "valid": accurate[learned[:valid]],
+        "valid": accurate[learned[:valid]] if valid else None,
         "test": accurate[tested[len(tested) - (test or len(tested)) :]],
     }
     if inaccurate is None:
@@ -342,7 +349,7 @@ def split(
         return Split(**parts, inaccurate=None)
     check_same_molecule(accurate, inaccurate)
     is_free = np.ones(len(inaccurate), dtype=bool)
-    for held_out in (parts["valid"], parts["test"]):  # a turned copy would give a frame away as well
+    for held_out in filter(None, (parts["valid"], parts["test"])):  # a turned copy would give a frame away as well
         is_free[_same_geometries(held_out, inaccurate)[1]] = False
     free = np.flatnonzero(is_free)
     if len(free) < (inaccurate_budget or 1):

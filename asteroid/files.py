@@ -1,10 +1,13 @@
-"""Files that are there whole, or as they were before."""
+"""Files that are there whole, or as they were before, and the names of what they hold."""
 
+import hashlib
+import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -30,3 +33,8 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder could not be made, there is no file either
             temporary.unlink()
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name settings: SHA-256 of their JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

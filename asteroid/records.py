@@ -1,24 +1,25 @@
 """Records: small files of JSON that say what a run found, and the folder that keeps them."""
 
-import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from asteroid import files
+from asteroid.spec import RunSpec, fingerprints
 
 try:
     import fcntl
 except ImportError:  # Windows has none
     fcntl = None
 
-if TYPE_CHECKING:
-    from asteroid.runs import RunSpec
+
+_OTHERS = ("md-", "toy-")  # how the names of the files of other records begin
 
 
 class Recorded(Protocol):
@@ -38,9 +39,10 @@ class Record:
     Attributes:
         spec: the run.
         key: its key when it was made.
+        data: what names the labels that it was made from, by level and molecule.
         errors: from `stages.test_errors`, kcal/mol/Å and kcal/mol; for Δ-ML also pair_distance, the mean distance of
             its frames from those of their cheap labels, Å; for a model without labels also force_mae_LEVEL.
-        valid_force_mae: kcal/mol/Å.
+        valid_force_mae: on the labels that decided which weights are kept, kcal/mol/Å; None where none did.
         gamma: γ chosen, in units of the median bias; None without weights, and where several molecules were learned
             together, whose pre-training has a record of its own.
         bias_quantiles: 0, 5, 25, 50, 75, 95 and 100 % of the estimated bias, kcal/mol/Å; None as for gamma.
@@ -53,10 +55,11 @@ class Record:
         versions: of what it was made with.
     """
 
-    spec: "RunSpec"
+    spec: RunSpec
     key: str
+    data: Mapping[str, str]
     errors: Mapping[str, float]
-    valid_force_mae: float
+    valid_force_mae: float | None
     gamma: float | None
     bias_quantiles: list[float] | None
     histories: Mapping[str, Any]
@@ -73,13 +76,31 @@ class Store:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
-    def get(self, spec: "RunSpec") -> Record | None:
-        """The record of a run, or None if it was not made yet.
+    def get(self, spec: RunSpec) -> Record | None:
+        """The record of a run, or None if it was not made yet, or made from other labels than those on this machine.
+
+        Of the second a warning says so. Where the labels are not here, a record is taken as it is.
 
         Raises:
             ValueError: if the record's file is damaged.
         """
-        return recorded(Record, spec, self)
+        return recorded(Record, spec, self, fingerprints)
+
+    def records(self) -> list[Record]:
+        """All records of runs that `get` finds.
+
+        Raises:
+            ValueError: if a file is damaged.
+        """
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            if not path.name.startswith(_OTHERS):
+                try:
+                    spec = RunSpec.from_json(json.loads(path.read_text(encoding="utf-8"))["spec"])
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    raise _damaged(path, error) from None
+                found.append(self.get(spec))
+        return [record for record in found if record is not None]
 
     def put(self, record: Record) -> Path:
         """Write a record; a kill or a full disk leaves no half of one."""
@@ -87,7 +108,7 @@ class Store:
         write_record(path, asdict(record))
         return path
 
-    def force_field_path(self, spec: "RunSpec") -> Path:
+    def force_field_path(self, spec: RunSpec) -> Path:
         """Where the force field of a run lies, on the machine that made it."""
         return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
 
@@ -137,18 +158,16 @@ def _lock(folder: Path) -> int | None:
     return None
 
 
-def key_of(content: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that name settings: SHA-256 of their JSON."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def recorded(kind: type, spec: Recorded, store: Store) -> Any:
-    """The record of a run, a simulation or a toy example, or None if it was not made yet.
+def recorded(
+    kind: type, spec: Recorded, store: Store, data_of: Callable[[Any], Mapping[str, str] | None] | None = None
+) -> Any:
+    """The record of a run, a simulation or a toy example, or None if it was not made yet, or from other labels.
 
     Args:
         kind: data class of the record.
         spec: of what it should be the record.
         store: where it is kept.
+        data_of: what names the labels on this machine that a specification is about, None where they are not here.
 
     Raises:
         ValueError: if its file is damaged, or holds the record of something else.
@@ -160,16 +179,37 @@ def recorded(kind: type, spec: Recorded, store: Store) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
         if set(content) != {field.name for field in fields(kind)} or content["key"] != spec.key:
             raise ValueError(f"it does not hold the fields of a {kind.__name__} of this key")
-        return kind(**{**content, "spec": spec})
+        record = kind(**{**content, "spec": spec})
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it and it is made again") from None
+        raise _damaged(path, error) from None
+    here = data_of(spec) if data_of else None
+    if here is not None and here != record.data:
+        differ = ", ".join(name for name in sorted({*here, *record.data}) if here.get(name) != record.data.get(name))
+        # The same for all records, so that it is said once.
+        warnings.warn(
+            f"records in {store.folder} were made from other labels than those on this machine ({differ}); they are "
+            "not shown, and making the runs again replaces them",
+            stacklevel=3,
+        )
+        return None
+    return record
 
 
-def made(kind: type, spec: Recorded, store: Store, make: Callable[[Any, Store], Any]) -> Any:
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged ({error}); delete it and it is made again")
+
+
+def made(
+    kind: type,
+    spec: Recorded,
+    store: Store,
+    make: Callable[[Any, Store], Any],
+    data_of: Callable[[Any], Mapping[str, str] | None] | None = None,
+) -> Any:
     """`recorded`, or what `make` of the specification and the store returns where there is no record yet."""
-    if (record := recorded(kind, spec, store)) is None:
+    if (record := recorded(kind, spec, store, data_of)) is None:
         with store.alone(spec):  # two pages may ask for it at once
-            record = recorded(kind, spec, store) or make(spec, store)
+            record = recorded(kind, spec, store, data_of) or make(spec, store)
     return record
 
 

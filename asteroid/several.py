@@ -1,6 +1,7 @@
 """One pre-training for several molecules, from which the force field of each is fine-tuned (section 6, Table 5)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ def pretrain(
     """Stage 2 on the inaccurate labels of all molecules; `stages.fine_tune` makes a force field of each.
 
     The bias of a molecule's labels is that which its own θ_A finds, and γ counts in its own median. Of several γ in the
-    recipe, the smallest validation error wins, which is the mean over molecules.
+    recipe, the smallest error on the accurate validation frames wins, the mean over molecules.
 
     Args:
         splits: of each molecule, from `datasets.split`, with inaccurate labels.
@@ -42,13 +43,21 @@ def pretrain(
     """
     if len(splits) != len(thetas_a):
         raise ValueError(f"there are {len(splits)} splits and {len(thetas_a)} force fields; give one for one")
-    sets, valid = [split.inaccurate for split in splits], [split.valid for split in splits]
+    sets = [split.inaccurate for split in splits]
     if None in sets:
         raise ValueError("a split has no inaccurate labels; give datasets.split a second set for every molecule")
     bias = torch.cat([stages.estimated_bias(theta_a, one) for theta_a, one in zip(thetas_a, sets, strict=True)])
     keep = {"seed": seed, "folder": folder, "progress": progress}
-    candidates = [stages.train_on_inaccurate(sets, valid, bias, gamma, recipe, **keep) for gamma in recipe.gammas]
-    chosen = min(candidates, key=lambda candidate: candidate.provenance["valid_force_mae"])
+    valid = [split.valid for split in splits]
+    if None in valid:
+        stages.check_gammas(recipe)
+    candidates = [stages.train_on_inaccurate(sets, bias, gamma, recipe, **keep) for gamma in recipe.gammas]
+    chosen = candidates[0]
+    if len(candidates) > 1:
+        chosen = min(
+            candidates,
+            key=lambda one: sum(stages.force_error(replace(one, z=frames.z), frames) for frames in valid),
+        )
     chosen.bias = bias
     seconds = stages.total_seconds([*candidates, *thetas_a])
     chosen.provenance = {**chosen.provenance, "seconds_of_all_stages": seconds}

@@ -14,11 +14,11 @@ import ase
 import numpy as np
 import torch
 
-from asteroid import datasets, dynamics, levels, records, runs, stability
+from asteroid import datasets, dynamics, files, levels, records, runs, stability
 from asteroid.datasets import LabelledSet
 from asteroid.dynamics import Trajectory
 from asteroid.records import Store
-from asteroid.runs import RunSpec
+from asteroid.spec import RunSpec, fingerprints, fingerprints_of, molecule_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,12 +61,12 @@ class Simulation:
 
     @property
     def key(self) -> str:
-        """Hash of the settings, the starts, the force field's run and `VERSION`."""
+        """Hash of the settings, the force field's run and `VERSION`."""
         content = asdict(self)
         content["potential"] = self.potential if isinstance(self.potential, str) else self.potential.key
-        content["molecule"] = _labels(self).fingerprint
+        content["molecule"] = molecule_name(self.molecule)
         content["version"] = VERSION
-        return records.key_of(content)
+        return files.key_of(content)
 
     @property
     def file_name(self) -> str:
@@ -86,6 +86,7 @@ class SimulationRecord:
     Attributes:
         spec: the simulation.
         key: its key when it was made.
+        data: what names the labels of the starts and of the force field's run, by level and molecule.
         verdicts: how each replica ended, in words.
         limit: largest distance at which the molecule counts as whole, Å; the mean over the starts.
         time, failed: (replicas,) time to failure or the end, fs, by the largest distance.
@@ -106,6 +107,7 @@ class SimulationRecord:
 
     spec: Simulation
     key: str
+    data: Mapping[str, str]
     verdicts: list[str]
     limit: float
     time: list[float]
@@ -137,7 +139,7 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
         ImportError: if the potential is a level whose program is not installed.
         ValueError: if the record is damaged, or the molecule has fewer frames than replicas.
     """
-    return records.made(SimulationRecord, spec, store, _simulate)
+    return records.made(SimulationRecord, spec, store, _simulate, _data_of)
 
 
 def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
@@ -162,7 +164,7 @@ def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
 
 def possible(spec: Simulation, store: Store) -> bool:
     """Whether a simulation is recorded or can be made here: a level may have no program, or one not installed."""
-    if records.recorded(SimulationRecord, spec, store) is None and isinstance(spec.potential, str):
+    if records.recorded(SimulationRecord, spec, store, _data_of) is None and isinstance(spec.potential, str):
         try:
             levels.calculator(spec.potential)
         except (ImportError, ValueError):
@@ -250,6 +252,7 @@ def _record(
     return SimulationRecord(
         spec=spec,
         key=spec.key,
+        data=_data_of(spec),
         verdicts=[run.verdict for run in trajectories],
         limit=float(np.mean([run.limit for run in trajectories])),
         time=[end for end, _ in by_distance],
@@ -283,6 +286,13 @@ def _course(run: Trajectory, points: int) -> dict[str, list[float]]:
 
 def _digits(values: Iterable[float]) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
+
+
+def _data_of(spec: Simulation) -> dict[str, str] | None:
+    """See `spec.fingerprints`."""
+    starts = fingerprints_of([(spec.molecule, spec.level)])
+    trained = {} if isinstance(spec.potential, str) else fingerprints(spec.potential)
+    return None if starts is None or trained is None else starts | trained
 
 
 def _labels(spec: Simulation) -> LabelledSet:

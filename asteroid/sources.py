@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from asteroid import files, units
 
@@ -37,6 +38,19 @@ _MD17_PROVENANCE = {
     "dft-fhi-aims": {"theory": "PBE+MBD", "code": "FHI-aims", "source": "doi:10.1038/s41467-018-06169-2"},
     "ccsd": {"theory": "CCSD", "code": "Psi4", "source": "doi:10.1038/s41467-018-06169-2"},
     "ccsd(t)": {"theory": "CCSD(T)", "code": "Psi4", "source": "doi:10.1038/s41467-018-06169-2"},
+}
+
+_MD17_FORMULAS = {
+    "aspirin": "C9H8O4",
+    "azobenzene": "C12H10N2",
+    "benzene": "C6H6",
+    "ethanol": "C2H6O",
+    "malonaldehyde": "C3H4O2",
+    "naphthalene": "C10H8",
+    "paracetamol": "C8H9NO2",
+    "salicylic acid": "C7H6O3",
+    "toluene": "C7H8",
+    "uracil": "C4H4N2O2",
 }
 
 _SGDML_KEYS = {"z": "z", "pos": "R", "energy": "E", "force": "F"}
@@ -65,16 +79,17 @@ def read_md17(molecule: str, level: str | None, root: str | os.PathLike | None =
 
     Returns:
         Fields of a `LabelledSet`, `level` among them. At a coupled-cluster level the published training file's frames
-        come first and `provenance["published_train"]` is their number.
+        come first and `provenance["published_train"]` is their number. Where of the two published files only that for
+        training is there, it is the whole set, and `provenance["parts"]` says so.
 
     Raises:
-        DatasetError: unknown molecule or level, failed download, damaged file.
+        DatasetError: unknown molecule or level, failed download, damaged file, or one of another molecule or level.
     """
     molecule = molecule.replace("_", " ")
     known = md17_levels(molecule)
     if not known:
         raise DatasetError(f"MD17 has no molecule {molecule!r}; it has {', '.join(md17_molecules())}.")
-    root = Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser()
+    root = _md17_root(root)
     if level not in known:
         own = root / f"{molecule}_{level}.npz"
         if own.is_file():
@@ -85,22 +100,36 @@ def read_md17(molecule: str, level: str | None, root: str | os.PathLike | None =
             f"'{root / molecule / 'raw'}/FILE.npz' --output '{root / molecule}_mmff.jsonl'`."
         )
     name = MD17_LEVELS[level].format(molecule)
-    parts = []
-    for path in _md17_files(name, root):
+    paths, parts = _md17_files(name, root), []
+    for path in paths:
         try:
             parts.append(_labels(path, _REVISED_KEYS if level == "dft-revised" else _SGDML_KEYS))
         except DatasetError as error:
             raise DatasetError(f"{error} Delete it and load again to download it anew.") from None
     provenance = {"dataset": "MD17", "temperature_K": 500.0, **_MD17_PROVENANCE[level]}
+    for path, part in zip(paths, parts, strict=True):
+        _check_md17(path, part, molecule, level)
+    if level.startswith("ccsd") and len(parts) == 1:
+        provenance["parts"] = "the published training file only; validation and test frames are taken from it"
     if len(parts) == 2:
         provenance["published_train"] = len(parts[0]["energy"])
         if not np.array_equal(parts[0]["z"], parts[1]["z"]):
-            raise DatasetError(f"The train and test files of md17:{molecule} hold different molecules.")
-    if "theory" in parts[0]["text"]:
-        provenance["theory"] = parts[0]["text"]["theory"]
+            raise DatasetError(f"The train and test files of md17:{molecule} hold their atoms in different orders.")
+    if theory := parts[0]["text"].get("theory"):
+        provenance["theory"] = theory
     joined = {key: np.concatenate([part[key] for part in parts]) for key in ("pos", "energy", "force")}
     names = {"molecule": molecule, "level": level}
     return {**names, "z": parts[0]["z"], "seconds": None, "provenance": provenance, **joined}
+
+
+def md17_is_here(molecule: str, level: str) -> bool:
+    """Whether `read_md17` finds a molecule of MD17 without a network."""
+    molecule, root = molecule.replace("_", " "), _md17_root(None)
+    if not root.is_dir():
+        return False
+    if level not in md17_levels(molecule):
+        return (root / f"{molecule}_{level}.npz").is_file()
+    return os.path.exists(_md17_paths(MD17_LEVELS[level].format(molecule), root)[0])
 
 
 def md17_molecules() -> list[str]:
@@ -360,11 +389,33 @@ def _converted(path: Path, labels: dict[str, Any], energy_unit: str | None, leng
     }
 
 
-def _md17_files(name: str, root: Path) -> list[str]:
-    """Paths of the raw files of one of PyG's data sets, downloaded where they are missing."""
-    md17 = _pyg_md17()
+def _md17_root(root: str | os.PathLike | None) -> Path:
+    return Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser()
 
-    class Published(md17):
+
+def _check_md17(path: str, labels: Mapping[str, Any], molecule: str, level: str) -> None:
+    """Raise a DatasetError for a file of another molecule, or of density functional theory in a coupled-cluster set."""
+    from ase.formula import Formula
+
+    found = Formula.from_list([chemical_symbols[number] for number in labels["z"].tolist()])
+    expected = Formula(_MD17_FORMULAS[molecule])
+    if found.count() != expected.count():
+        raise DatasetError(
+            f"{path} holds {found:hill}, and {molecule} is {expected:hill}: it is the file of another molecule. Delete "
+            "it and load again to download the right one."
+        )
+    theory = labels["text"].get("theory", "")
+    if level.startswith("ccsd") and theory and "CC" not in theory.upper():
+        raise DatasetError(f"{path} holds labels of {theory}, not of {level}. Delete it and load again.")
+
+
+def _md17_paths(name: str, root: Path) -> list[str]:
+    """Where PyG keeps the raw files of one of its data sets, of two that for training first."""
+    return _published(name, root).raw_paths
+
+
+def _published(name: str, root: str | Path) -> Any:
+    class Published(_pyg_md17()):
         """PyG's names, folders and download, called when we want them."""
 
         has_download = has_process = False
@@ -372,18 +423,23 @@ def _md17_files(name: str, root: Path) -> list[str]:
         def load(self, path: str) -> None:
             """Nothing: the raw files are read instead of the processed copy."""
 
-    train = True if "CCSD" in name else None
-    paths = Published(str(root), name, train).raw_paths
+    return Published(str(root), name, True if "CCSD" in name else None)
+
+
+def _md17_files(name: str, root: Path) -> list[str]:
+    """Paths of the raw files of one of PyG's data sets, downloaded where all or the first are missing."""
+    paths = _md17_paths(name, root)
     missing = [path for path in paths if not os.path.exists(path)]
-    if not missing:
-        return paths
+    if paths[0] not in missing:
+        return [path for path in paths if path not in missing]
+    md17 = _pyg_md17()
     url = md17.revised_url if name.startswith("revised ") else f"{md17.gdml_url}/{md17.file_names[name]}"
     advice = f"Put the file there yourself, or set ASTEROID_MD17 to a folder that has it: {', '.join(missing)}."
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Moved into place when whole, so that a broken download leaves nothing that looks like data.
         with tempfile.TemporaryDirectory(prefix="download-", dir=root) as scratch:
-            Published(scratch, name, train).download()
+            _published(name, scratch).download()
             # The archive of the revised sets holds all ten molecules: keep them all.
             for path in Path(scratch).rglob("*.npz"):
                 target = root / path.relative_to(scratch)

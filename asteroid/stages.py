@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from asteroid.training import TrainConfig
 
 STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning")
 SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
+MOST_HELD_OUT = 100  # cheap labels that decide which weights of stage 2 are kept
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Recipe:
         accurate: standard training, from scratch on accurate labels.
         identification: stage 1; it may be shorter, since a bias is larger than the error of the model that shows it.
         inaccurate: stage 2.
-        fine_tuning: stage 3.
-        gammas: γ of Eq. 2 in units of the median bias; of several, validation chooses one.
+        fine_tuning: stage 3, gentle: what θ_I knows is to be corrected, not learned anew.
+        gammas: γ of Eq. 2 in units of the median bias; of several, accurate validation frames choose one.
         score_matching: training on geometries alone, in the place of stages 1 and 2.
         score_fine_tuning: stage 3 after it; the bias to be unlearned is that of the level that drove the simulation.
         slices: random directions of each frame in every step of it.
@@ -78,7 +80,7 @@ class Recipe:
 
 def standard(
     train: LabelledSet,
-    valid: LabelledSet,
+    valid: LabelledSet | None,
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
@@ -89,7 +91,8 @@ def standard(
 
     Args:
         train: labels to learn.
-        valid: frames that decide when to stop; of the accurate level.
+        valid: frames that decide which weights are kept; of the accurate level. None keeps the last, for budgets that
+            have no labels to spare.
         recipe: model and settings.
         seed: of the initial weights and of the shuffles.
         folder: where to keep checkpoints, so that an interrupted training goes on; None keeps none.
@@ -104,7 +107,7 @@ def standard(
 
 def identify_bias(
     train: LabelledSet,
-    valid: LabelledSet,
+    valid: LabelledSet | None,
     inaccurate: LabelledSet,
     recipe: Recipe = Recipe(),
     *,
@@ -115,7 +118,7 @@ def identify_bias(
     """Stage 1: train θ_A on the accurate labels, then estimate the bias of every inaccurate frame.
 
     Args:
-        train, valid: accurate labels.
+        train, valid: accurate labels, see `standard`.
         inaccurate: inaccurate labels of the same molecule.
         recipe, seed, folder, progress: see `standard`.
 
@@ -141,7 +144,6 @@ def estimated_bias(theta_a: ForceField, inaccurate: LabelledSet) -> Tensor:
 
 def train_on_inaccurate(
     inaccurate: LabelledSet | Sequence[LabelledSet],
-    valid: LabelledSet | Sequence[LabelledSet],
     bias: Tensor | None,
     gamma: float,
     recipe: Recipe = Recipe(),
@@ -152,11 +154,12 @@ def train_on_inaccurate(
 ) -> ForceField:
     """Stage 2: train θ_I from scratch on the inaccurate labels with the bias-aware loss (Eq. 2).
 
-    Several molecules take turns, a step each, so that every one has as many steps as it would have alone.
+    One in twenty of the labels, at most `MOST_HELD_OUT`, are not learned from: they decide which weights are kept. The
+    error on accurate frames could not, since most of it is the bias. Several molecules take turns, a step each, so that
+    every one has as many steps as it would have alone.
 
     Args:
-        inaccurate: the cheap labels of one molecule, or of several, of one level.
-        valid: accurate frames that decide when to stop, of each molecule.
+        inaccurate: the cheap labels of one molecule, or of several, of one level; two or more of each.
         bias: (frames,) from `identify_bias`, kcal/mol/Å, one molecule after another; None trains without weights.
         gamma: γ of the weights exp(−Δ/γ) in units of a molecule's median bias; infinity trains without weights.
         recipe, seed, folder, progress: see `standard`.
@@ -166,20 +169,28 @@ def train_on_inaccurate(
         it is the force field of the first, from which `fine_tune` makes that of any.
 
     Raises:
-        ValueError: if the bias has not one value for each frame, gamma is not positive, or the sets are of different
-            levels or twice of one molecule.
+        ValueError: if the bias has not one value for each frame, gamma is not positive, a set has one frame only, or
+            the sets are of different levels or twice of one molecule.
 
     Source:
         Bukharin et al. 2023, section 3.2.
     """
     if bias is None or gamma == math.inf:
         bias = gamma = None
-    frames = sum(map(len, training.as_list(inaccurate)))
-    if bias is not None and bias.shape != (frames,):
-        raise ValueError(f"bias has the shape {tuple(bias.shape)}; expected one value for each of {frames} frames")
+    sets = training.as_list(inaccurate)
+    frames = [len(one) for one in sets]
+    if bias is not None and bias.shape != (sum(frames),):
+        raise ValueError(f"bias has the shape {tuple(bias.shape)}; expected one value for each of {sum(frames)} frames")
     name = "inaccurate" if bias is None else f"inaccurate-gamma{gamma:g}"
-    model = initial_model(recipe, training.as_list(inaccurate)[0], seed)
-    return _train(name, model, inaccurate, valid, recipe.inaccurate, seed, folder, progress, bias, gamma)
+    model = initial_model(recipe, sets[0], seed)
+    rows = [_hold_out(one, seed) for one in sets]
+    learned = None
+    if bias is not None:
+        learned = torch.cat([part[keep] for part, (keep, _) in zip(bias.split(frames), rows, strict=True)])
+    train, valid = ([one[pair[k]] for one, pair in zip(sets, rows, strict=True)] for k in (0, 1))
+    theta_i = _train(name, model, train, valid, recipe.inaccurate, seed, folder, progress, learned, gamma)
+    theta_i.bias = bias
+    return theta_i
 
 
 def match_scores(
@@ -222,7 +233,7 @@ def match_scores(
 def fine_tune(
     theta_i: ForceField,
     train: LabelledSet | Sequence[LabelledSet],
-    valid: LabelledSet | Sequence[LabelledSet],
+    valid: LabelledSet | Sequence[LabelledSet] | None,
     recipe: Recipe = Recipe(),
     *,
     seed: int = 0,
@@ -233,7 +244,8 @@ def fine_tune(
 
     Args:
         theta_i: force field of stage 2; left as it is.
-        train, valid: accurate labels of the molecule of θ_I, or, where it learned several, of one of them or of some.
+        train: accurate labels of the molecule of θ_I, or, where it learned several, of one of them or of some.
+        valid: see `standard`; a set for each of `train`.
         recipe, seed, folder, progress: see `standard`.
 
     Returns:
@@ -272,10 +284,10 @@ def asteroid(
 ) -> ForceField:
     """ASTEROID: identify the bias, train on the inaccurate labels with it in mind, fine-tune on the accurate ones.
 
-    With several γ in the recipe, stages 2 and 3 are run for each and the smallest validation error wins.
+    With several γ in the recipe, stages 2 and 3 are run for each and the smallest error on `split.valid` wins.
 
     Args:
-        split: from `datasets.split`, with inaccurate labels.
+        split: from `datasets.split`, with inaccurate labels; with one γ, it needs no validation frames.
         recipe, seed, folder, progress: see `standard`.
         weighted: False leaves out stage 1 and the weights (the ablation of Table 3).
         tuned: False leaves out stage 3 (the other ablation).
@@ -285,13 +297,16 @@ def asteroid(
         The force field, its `bias` the estimated bias of each frame of `split.inaccurate`.
 
     Raises:
-        ValueError: if the split has no inaccurate labels, or θ_A is of another molecule.
+        ValueError: if the split has no inaccurate labels, or none that could choose among several γ, or θ_A is of
+            another molecule.
 
     Source:
         Bukharin et al. 2023, section 3.
     """
     if split.inaccurate is None:
         raise ValueError("the split has no inaccurate labels; give datasets.split a second set, or use stages.standard")
+    if weighted and split.valid is None:
+        check_gammas(recipe)
     keep = {"seed": seed, "folder": folder, "progress": progress}
     bias, gammas = None, (math.inf,)
     if weighted:
@@ -302,23 +317,38 @@ def asteroid(
         gammas = recipe.gammas
     candidates = []
     for gamma in gammas:
-        force_field = train_on_inaccurate(split.inaccurate, split.valid, bias, gamma, recipe, **keep)
+        force_field = train_on_inaccurate(split.inaccurate, bias, gamma, recipe, **keep)
         if tuned:
             force_field = fine_tune(force_field, split.train, split.valid, recipe, **keep)
         candidates.append(force_field)
-    errors = [candidate.provenance["valid_force_mae"] for candidate in candidates]
-    best = errors.index(min(errors))
+    errors = [None if split.valid is None else force_error(candidate, split.valid) for candidate in candidates]
+    best = errors.index(min(errors)) if len(errors) > 1 else 0
     chosen = candidates[best]
     chosen.bias = bias
     chosen.provenance = {
         **chosen.provenance,
         "method": "asteroid" + ("" if weighted else "-unweighted") + ("" if tuned else "-not-tuned"),
         "gamma": gammas[best],
+        "valid_force_mae": errors[best],
         "valid_force_mae_by_gamma": dict(zip(map(str, gammas), errors, strict=True)),
         "bias_identification": None if theta_a is None else dict(theta_a.provenance),
         "seconds_of_all_stages": total_seconds([*candidates, *([theta_a] if theta_a else [])]),
     }
     return chosen
+
+
+def check_gammas(recipe: Recipe) -> None:
+    """Raise a ValueError if a recipe has several γ, where no accurate frame can choose among them."""
+    if len(recipe.gammas) > 1:
+        raise ValueError(
+            f"the recipe has the gammas {recipe.gammas}, and there are no accurate validation frames to choose one by; "
+            "give one gamma, or validation frames"
+        )
+
+
+def force_error(force_field: ForceField, labelled: LabelledSet) -> float:
+    """Mean absolute error over all force components, kcal/mol/Å."""
+    return float(losses.force_mae(force_on(force_field, labelled), labelled.force))
 
 
 def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
@@ -347,11 +377,20 @@ def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
 test_errors.__test__ = False  # its name is no reason for pytest to collect it
 
 
+def _hold_out(labelled: LabelledSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a set that are learned from, and of those that decide what to keep."""
+    if len(labelled) < 2:
+        raise ValueError(f"there is one label of {labelled.molecule} only; stage 2 needs one to learn and one to judge")
+    held_out = min(max(1, len(labelled) // 20), MOST_HELD_OUT)
+    order = np.random.default_rng([int(seed), 2]).permutation(len(labelled))
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
 def _train(
     stage: str,
     model: torch.nn.Module,
     train: LabelledSet | Sequence[LabelledSet],
-    valid: LabelledSet | Sequence[LabelledSet],
+    valid: LabelledSet | Sequence[LabelledSet] | None,
     config: TrainConfig,
     seed: int,
     folder: str | Path | None,
@@ -365,7 +404,7 @@ def _train(
 
     Of several molecules, the settings are those of each alone.
     """
-    sets, valid_sets = training.as_list(train), training.as_list(valid)
+    sets, valid_sets = training.as_list(train), [] if valid is None else training.as_list(valid)
     _check_sets(sets, valid_sets)
     config = config.times(len(sets))
     about = {
@@ -406,8 +445,8 @@ def _train(
         models.check_elements(model, one.z)
     history = training.fit(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
-        train,
-        valid,
+        sets,
+        valid_sets or None,
         config,
         objective=objective,
         weight=weight,

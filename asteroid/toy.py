@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from asteroid import losses, records
+from asteroid import files, losses, records
 from asteroid.records import Store
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Toy:
     @property
     def key(self) -> str:
         """Hash of the settings and `VERSION`."""
-        return records.key_of(asdict(self) | {"version": VERSION})
+        return files.key_of(asdict(self) | {"version": VERSION})
 
     @property
     def file_name(self) -> str:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from asteroid import files, forces, identity, losses, machine
 from asteroid.objectives import Labelled, Objective, Supervised
+from asteroid.optimisers import OPTIMIZERS, Optimizer
 
 # Tracing takes seconds and then saves a third of every step; compiling takes minutes and saves a half.
 TRACE_FROM_STEPS = 500
@@ -44,7 +45,8 @@ _RANGES = {
 class TrainConfig:
     """Settings of one stage of training; the defaults are the paper's (appendix A.2) and its release's.
 
-    The learning rate at a step, counted from 0, is `learning_rate` · min(1, (step + 1) / `warmup`) ·
+    Weight matrices are moved by the `optimizer`, "muon", "soap" or "adamw", and all other parameters by AdamW. The
+    learning rate at a step, counted from 0, is `learning_rate` · min(1, (step + 1) / `warmup`) ·
     `decay_rate`^(step / `decay_steps`), halved each time the validation error has not improved for `plateau` steps. The
     decay of the averaged weights is min(`ema`, (1 + step) / (10 + step)).
 
@@ -54,6 +56,7 @@ class TrainConfig:
 
     steps: int = 170_000  # 2000 epochs of the largest budget
     batch_size: int = 10
+    optimizer: str = "muon"  # the paper's is "adamw"
     learning_rate: float = 1e-3
     warmup: int = 10_000
     decay_steps: int = 1_200_000
@@ -73,6 +76,8 @@ class TrainConfig:
             for name, (kind, holds, expected) in _RANGES.items()
             if not (isinstance(value := getattr(self, name), kind) and holds(value))
         ]
+        if self.optimizer not in OPTIMIZERS:
+            wrong.append(f"optimizer is {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
         if self.compile not in (None, True, False):
             wrong.append(f"compile is {self.compile!r}, expected True, False or None")
         if not wrong and self.patience < self.eval_every:
@@ -95,15 +100,15 @@ class History:
 
     step: list[int] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)  # mean since the row before
-    valid_force_mae: list[float] = field(default_factory=list)  # kcal/mol/Å
+    valid_force_mae: list[float] = field(default_factory=list)  # kcal/mol/Å; empty without validation frames
     learning_rate: list[float] = field(default_factory=list)
-    best_step: int = 0
+    best_step: int = 0  # of the weights that were kept
     seconds: float = 0.0
 
     @property
-    def best(self) -> float:
-        """Smallest validation force error, kcal/mol/Å."""
-        return min(self.valid_force_mae)
+    def best(self) -> float | None:
+        """Smallest validation force error, kcal/mol/Å; None without validation frames."""
+        return min(self.valid_force_mae, default=None)
 
 
 class TrainingDiverged(ArithmeticError):
@@ -113,7 +118,7 @@ class TrainingDiverged(ArithmeticError):
 def fit(
     model: nn.Module,
     train: Labelled | Sequence[Labelled],
-    valid: Labelled | Sequence[Labelled],
+    valid: Labelled | Sequence[Labelled] | None,
     config: TrainConfig = TrainConfig(),
     *,
     objective: Objective | None = None,
@@ -125,6 +130,8 @@ def fit(
 ) -> History:
     """Train a model on labels of one molecule or several; it ends with the averaged weights of the best validation.
 
+    Where few labels are, none need be spent on validation: then it ends with the averaged weights of the last step.
+
     A batch holds frames of one molecule. Several take turns: step k trains on number k modulo their number. Batches run
     through one shuffle of a molecule's frames after another, all of the same size. Energies are learned up to the shift
     that `energy_shift` finds for the untrained model, one for each molecule; find it again for the trained one.
@@ -133,7 +140,7 @@ def fit(
         model: maps z and pos to energies; trained in place, in its own precision and on its own device.
         train: frames to learn from, kcal/mol and Å; a set, or a sequence of them.
         valid: frames of the same molecule on which the force error decides what to keep, a set for each of `train`; of
-            several molecules it is the mean error that decides. Their level may differ.
+            several molecules it is the mean error that decides. Their level may differ. None keeps the last weights.
         config: settings; of several molecules, the steps are those of all together.
         objective: what is minimised; None is `Supervised` with the settings' rho.
         weight: (frames,) weight of each training frame in the supervised loss (Eq. 2), one set after another, or None.
@@ -151,8 +158,9 @@ def fit(
         ValueError: if there is not one weight for each frame or one validation set for each training set, or if the
             checkpoint belongs to another training.
     """
-    sets, valid_sets, seed = as_list(train), as_list(valid), int(seed)  # torch takes no integer of NumPy
-    if len(valid_sets) != len(sets):
+    sets, seed = as_list(train), int(seed)  # torch takes no integer of NumPy
+    valid_sets = [] if valid is None else as_list(valid)
+    if valid is not None and len(valid_sets) != len(sets):
         raise ValueError(f"there are {len(sets)} training sets and {len(valid_sets)} for validation; give one for one")
     frames = [len(one) for one in sets]
     if weight is not None and weight.shape != (sum(frames),):
@@ -160,7 +168,8 @@ def fit(
     weights = [None] * len(sets) if weight is None else weight.split(frames)
     objective = objective or Supervised(config.rho)
     molecules = [
-        Molecule(model, *one, objective, config.batch_size, seed) for one in zip(sets, valid_sets, weights, strict=True)
+        Molecule(model, *one, objective, config.batch_size, seed)
+        for one in zip(sets, valid_sets or [None] * len(sets), weights, strict=True)
     ]
 
     state = State(model, config)
@@ -190,10 +199,11 @@ def fit(
 
             if state.step % config.eval_every == 0 or state.step == config.steps:
                 with state.averaged_weights():
-                    errors = [molecule.force_error(model) for molecule in molecules]
-                state.evaluated(sum(errors) / len(errors))
+                    errors = [molecule.force_error(model) for molecule in molecules if valid_sets]
+                state.evaluated(sum(errors) / len(errors) if errors else None)
                 history.seconds = time.perf_counter() - started
-                bar.set_postfix_str(f"{history.best:.3f} kcal/mol/Å")
+                if valid_sets:
+                    bar.set_postfix_str(f"{history.best:.3f} kcal/mol/Å")
             if checkpoint is not None and time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 history.seconds = time.perf_counter() - started
                 state.save(checkpoint, signature, weight)
@@ -255,7 +265,7 @@ class Molecule:
         self,
         model: nn.Module,
         train: Labelled,
-        valid: Labelled,
+        valid: Labelled | None,
         weight: Tensor | None,
         objective: Objective,
         batch_size: int,
@@ -265,7 +275,7 @@ class Molecule:
         to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
         self.z = train.z.to(like.device)
         self.columns = [to(column) for column in objective.columns(train, partial(energy_shift, model, train), weight)]
-        self.valid_pos, self.valid_force = to(valid.pos), to(valid.force)
+        self.valid_pos, self.valid_force = (None, None) if valid is None else (to(valid.pos), to(valid.force))
         self.frames, self.batch_size = len(train), min(batch_size, len(train))
         self.objective, self.seed = objective, seed
 
@@ -283,21 +293,15 @@ class Molecule:
 
 
 class State:
-    """Everything that a checkpoint has to hold.
-
-    The parameters are laid end to end in one vector, of which the model's own become views: optimiser, clipping and
-    averaging are then a few operations, where a tensor at a time they would cost as much as a small model's gradient.
-    """
+    """Everything that a checkpoint has to hold."""
 
     TENSORS = ("weights", "average", "best")
     PLAIN = ("step", "plateau_scale", "plateau_since", "first_loss", "sum", "count")
 
     def __init__(self, model: nn.Module, config: TrainConfig):
         self.config = config
-        self.weights = _one_vector(model)
-        self.optimizer = torch.optim.AdamW(
-            [nn.Parameter(self.weights)], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = Optimizer(model, config.optimizer, config.weight_decay)
+        self.weights = self.optimizer.weights
         self.average, self.best = self.weights.clone(), self.weights.clone()
         self.history = History()
         self.step = 0
@@ -307,16 +311,17 @@ class State:
 
     def update(self, gradients: Sequence[Tensor]) -> None:
         """One step of the optimiser and of the averaged weights."""
-        (group,) = self.optimizer.param_groups
-        (parameter,) = group["params"]
-        parameter.grad = torch.cat([gradient.flatten() for gradient in gradients])
-        nn.utils.clip_grad_norm_(parameter, self.config.clip)
-        group["lr"] = _learning_rate(self.config, self.step) * self.plateau_scale
-        self.optimizer.step()
+        self.optimizer.step(gradients, self.learning_rate(self.step), self.config.clip)
         # The average of the first steps would be dragged by the random start for 1 / (1 - ema) steps.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         self.average.lerp_(self.weights, 1 - decay)
         self.step += 1
+
+    def learning_rate(self, step: int) -> float:
+        """By the schedule, and by how often the validation error has come to rest."""
+        config = self.config
+        warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+        return self.plateau_scale * config.learning_rate * warm * config.decay_rate ** (step / config.decay_steps)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -338,18 +343,22 @@ class State:
             )
         self.sum, self.count = self.sum + value, self.count + 1
 
-    def evaluated(self, error: float) -> None:
-        """Note a validation error; keep the weights if it is the best, slow down if it has been none for long."""
-        history = self.history
-        if not history.valid_force_mae or error < history.best:
+    def evaluated(self, error: float | None) -> None:
+        """Note a validation error; keep the weights if it is the best, slow down if it has been none for long.
+
+        Without one, the last weights are the best.
+        """
+        history, rate = self.history, self.learning_rate(self.step - 1)
+        if error is None or not history.valid_force_mae or error < history.best:
             history.best_step = self.plateau_since = self.step
             self.best = self.average.clone()
         elif self.step - self.plateau_since >= self.config.plateau:
             self.plateau_scale, self.plateau_since = self.plateau_scale / 2, self.step
         history.step.append(self.step)
         history.train_loss.append(self.sum / max(self.count, 1))
-        history.valid_force_mae.append(error)
-        history.learning_rate.append(self.optimizer.param_groups[0]["lr"])
+        if error is not None:
+            history.valid_force_mae.append(error)
+        history.learning_rate.append(rate)
         self.sum, self.count = 0.0, 0
 
     def save(self, path: Path, signature: str, frame_weight: Tensor | None) -> None:
@@ -384,18 +393,6 @@ class State:
         self.history = History(**content["history"])
 
 
-def _one_vector(model: nn.Module) -> Tensor:
-    """All parameters of a model in one vector, which from now on is their memory."""
-    vector = nn.utils.parameters_to_vector(model.parameters()).detach()
-    nn.utils.vector_to_parameters(vector, model.parameters())
-    return vector
-
-
-def _learning_rate(config: TrainConfig, step: int) -> float:
-    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
-    return config.learning_rate * warm * config.decay_rate ** (step / config.decay_steps)
-
-
 def _frames_of_step(step: int, frames: int, batch_size: int, seed: int) -> Tensor:
     """Indices (batch_size,) of one step's frames, a function of nothing but the arguments, so that a resume is exact.
 
@@ -414,7 +411,7 @@ def _shuffle(epoch: int, frames: int, seed: int) -> Tensor:
 def _signature(
     model: nn.Module,
     train: Sequence[Labelled],
-    valid: Sequence[Labelled],
+    valid: Sequence[Labelled],  # empty without any
     config: TrainConfig,
     objective: Objective,
     seed: int,

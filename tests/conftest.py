@@ -15,13 +15,16 @@ matplotlib.use("agg")  # not by MPLBACKEND, which the kernels of the notebooks u
 
 @pytest.fixture
 def trainings(monkeypatch) -> list[dict]:
-    """The arguments of every training that was run."""
+    """The arguments of every training that was run; the sets of one molecule alone as they are, not in a list."""
     from asteroid import training
 
     calls, original = [], training.fit
 
+    def alone(sets):
+        return sets[0] if isinstance(sets, list) and len(sets) == 1 else sets
+
     def counted(model, train, valid, config, **options):
-        calls.append({"train": train, "valid": valid, "config": config, **options})
+        calls.append({"train": alone(train), "valid": alone(valid), "config": config, **options})
         return original(model, train, valid, config, **options)
 
     monkeypatch.setattr(training, "fit", counted)

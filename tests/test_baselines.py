@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,11 @@ from tiny import STANDARD, with_recipe
 from asteroid import baselines, datasets, profiles, runs
 from asteroid.baselines.delta import DeltaForceField
 from asteroid.baselines.sgdml import SGDMLForceField
+from asteroid.records import recorded as recorded_in
 from asteroid.runs import RunSpec, Store
-from asteroid.selection import Selection
+from asteroid.simulations import Simulation, SimulationRecord
+from asteroid.spec import fingerprints, fingerprints_of
 from asteroid.stages import Recipe
-from asteroid.training import TrainConfig
 
 RECORDS = Path(__file__).resolve().parent.parent / "results" / "laptop"
 DELTA = replace(STANDARD, method="delta", inaccurate="gfn2")
@@ -31,26 +32,38 @@ def store(tmp_path) -> Store:
     return Store(tmp_path / "results")
 
 
-def recorded() -> list[dict]:
-    paths = [path for path in sorted(RECORDS.glob("*.json")) if not path.name.startswith(("md-", "toy-"))]
-    found = [json.loads(path.read_text()) for path in paths]
-    return [content for content in found if content["spec"]["method"] in runs.METHODS]
-
-
-def spec_of(content: dict) -> RunSpec:
-    settings = content["spec"]["recipe"]
-    recipe = {name: TrainConfig(**value) if isinstance(value, dict) else value for name, value in settings.items()}
-    selection = content["spec"].get("selection")
-    changes = {"recipe": Recipe(**recipe), "selection": selection and Selection(**selection)}
-    return RunSpec(**content["spec"] | changes)
+def recorded() -> dict[str, dict]:
+    """What the committed records of runs say, by file."""
+    paths = [path for path in RECORDS.glob("*.json") if not path.name.startswith(("md-", "toy-"))]
+    return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def test_committed_records_are_still_found():
-    """A method or a setting that is added must not change the names of runs that were made before."""
+    """A method or a setting that is added must not change the names of runs that were made before, nor the labels."""
     contents = recorded()
     assert contents
-    for content in contents:
-        assert Store(RECORDS).get(spec_of(content)).key == content["key"]
+    for name, content in contents.items():
+        spec = RunSpec.from_json(content["spec"])
+        assert (spec.file_name, spec.key) == (name, content["key"])
+        assert json.loads(json.dumps(asdict(spec))) == content["spec"] and hash(spec)
+        assert fingerprints(spec) == content["data"]
+    found = {record.spec.file_name: record for record in Store(RECORDS).records()}  # without a warning
+    assert found.keys() == contents.keys()
+    for name, record in found.items():
+        assert record.key == contents[name]["key"] and record.errors == contents[name]["errors"]
+
+
+def test_committed_simulations_are_of_the_labels_that_are_here():
+    for path in RECORDS.glob("md-*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        potential = content["spec"]["potential"]
+        potential = potential if isinstance(potential, str) else RunSpec.from_json(potential)
+        spec = Simulation(**content["spec"] | {"potential": potential})
+        record = recorded_in(SimulationRecord, spec, Store(RECORDS))
+        assert record.key == content["key"] and spec.file_name == path.name
+        assert record.data == fingerprints_of([(spec.molecule, spec.level)]) | (
+            {} if isinstance(potential, str) else fingerprints(potential)
+        )
 
 
 @pytest.mark.parametrize(

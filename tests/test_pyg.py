@@ -39,7 +39,7 @@ def square_of_the_force(energy_of: forces.EnergyOf, pos: torch.Tensor) -> torch.
 
 def recipe(name: str, config: dict, steps: int) -> stages.Recipe:
     config = {**config, "energy_scale": 10.0}
-    train = replace(tiny.TRAIN, steps=steps, batch_size=10, learning_rate=0.01, eval_every=10)
+    train = replace(tiny.TRAIN, steps=steps, batch_size=10, learning_rate=0.03, eval_every=10)
     return replace(tiny.RECIPE, model=name, model_config=config, accurate=train, identification=train, inaccurate=train)
 
 

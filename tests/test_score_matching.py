@@ -276,7 +276,8 @@ def test_forces_scale_with_the_temperature_that_is_assumed(split):
     config = dict(RECIPE.model_config)
     hot = replace(RECIPE, temperature=1000.0, model_config=config | {"energy_scale": 20.0})
     # Steps of Adam do not depend on the size of the loss, apart from clipping; only the last weights are looked at.
-    recipe = replace(RECIPE, score_matching=replace(RECIPE.score_matching, clip=1e9, eval_every=100))
+    same = replace(RECIPE.score_matching, optimizer="adamw", clip=1e9, eval_every=100)
+    recipe = replace(RECIPE, score_matching=same)
     hot = replace(hot, score_matching=recipe.score_matching)
     first = stages.match_scores(split.inaccurate, split.valid, recipe, **QUIET)
     second = stages.match_scores(split.inaccurate, split.valid, hot, **QUIET)

@@ -12,25 +12,17 @@ from asteroid import datasets, runs, selection, stages, sweeps
 from asteroid.records import Store
 from asteroid.runs import RunSpec
 from asteroid.selection import Selection
+from asteroid.spec import fingerprints
 
 CANDIDATES = 30
 
 
-def test_the_key_knows_the_cheap_labels_that_chose_the_frames(monkeypatch):
+def test_a_record_names_the_cheap_labels_that_chose_the_frames():
     by_bias = replace(STANDARD, budget=9, selection=Selection(CANDIDATES, by="bias", rounds=(6,)))
     at_random = replace(by_bias, selection=Selection(CANDIDATES, rounds=(6,)))
-    before = by_bias.key, at_random.key
-    labels = runs._labels
-
-    def halved(molecule, level):
-        labelled = labels(molecule, level)
-        return replace(labelled, force=labelled.force / 2) if level == by_bias.inaccurate else labelled
-
-    monkeypatch.setattr(runs, "_labels", halved)
-    runs._fingerprint.cache_clear()
-    after = by_bias.key, at_random.key
-    runs._fingerprint.cache_clear()
-    assert after[0] != before[0] and after[1] == before[1]
+    assert set(fingerprints(by_bias)) == {"ccsd(t) of methanol", "pbe of methanol"}
+    assert set(fingerprints(at_random)) == {"ccsd(t) of methanol"}
+    assert fingerprints(by_bias)["pbe of methanol"] == datasets.load("methanol", "pbe").fingerprint
 
 
 class Constant:

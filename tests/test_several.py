@@ -10,6 +10,7 @@ from tiny import weights
 
 from asteroid import datasets, forces, losses, profiles, runs, several, stages, sweeps, training, workload
 from asteroid.runs import RunSpec, Store
+from asteroid.spec import fingerprints
 from asteroid.training import fit
 
 QUIET = {"progress": False}
@@ -157,8 +158,8 @@ def test_gemnet_has_the_shapes_of_each_molecule_and_scaling_factors(both, traini
     sizes = {"blocks": 1, "atom": 16, "edge": 16, "triplet": 8, "triplet_out": 8}
     slow = replace(tiny.TRAIN, learning_rate=0.002)
     recipe = replace(tiny.RECIPE, model="gemnet-t", model_config=sizes, inaccurate=slow)
-    sets, valid = [split.inaccurate for split in both], [split.valid for split in both]
-    force_field = stages.train_on_inaccurate(sets, valid, None, 1.0, recipe, **QUIET)
+    sets = [split.inaccurate for split in both]
+    force_field = stages.train_on_inaccurate(sets, None, 1.0, recipe, **QUIET)
     assert trainings[0]["shapes"] == [{"capacity": 30}, {"capacity": 20}]  # every pair of 6 and of 5 atoms
     assert all(float(buffer) != 1 for buffer in force_field.model.buffers())
     losses_ = force_field.provenance["history"]["train_loss"]
@@ -189,13 +190,20 @@ def test_pretraining_gives_each_molecule_its_steps_its_bias_and_its_median(both,
     force_field = several.pretrain(both, thetas_a, tiny.RECIPE, **QUIET)
     (call,) = trainings
     assert call["config"] == tiny.TRAIN.times(2)
-    biases = [stages.estimated_bias(*pair) for pair in zip(thetas_a, [split.inaccurate for split in both], strict=True)]
-    expected = [losses.bias_weights(bias, float(bias.median())) for bias in biases]
+    learned, all_of = (
+        [stages.estimated_bias(*pair) for pair in zip(thetas_a, sets, strict=True)]
+        for sets in (call["train"], [split.inaccurate for split in both])
+    )
+    expected = [losses.bias_weights(bias, float(bias.median())) for bias in learned]
     torch.testing.assert_close(call["weight"], torch.cat(expected))
-    torch.testing.assert_close(force_field.bias, torch.cat(biases))
-    assert [round(float(part.mean()), 6) for part in call["weight"].split([15, 20])] == [1, 1]
+    torch.testing.assert_close(force_field.bias, torch.cat(all_of))
+    assert [round(float(part.mean()), 6) for part in call["weight"].split([14, 19])] == [1, 1]
+    assert [(one.molecule, one.level, len(one)) for one in call["valid"]] == [
+        ("methanol", "pbe", 1),
+        ("formic_acid", "pbe", 1),
+    ]
     about = force_field.provenance
-    assert about["molecule"] == "methanol+formic_acid" and (about["level"], about["labels"]) == ("pbe", 35)
+    assert about["molecule"] == "methanol+formic_acid" and (about["level"], about["labels"]) == ("pbe", 33)
     each = [about["seconds"], *(theta_a.provenance["seconds"] for theta_a in thetas_a)]
     assert about["seconds_of_all_stages"] == pytest.approx(sum(each))
 
@@ -206,8 +214,34 @@ def test_of_several_gammas_the_validation_of_all_molecules_chooses(both, thetas_
     errors = {}
     for gamma in (0.1, 1.0):
         recipe = replace(tiny.RECIPE, gammas=(gamma,))
-        errors[gamma] = several.pretrain(both, thetas_a, recipe, **QUIET).provenance["valid_force_mae"]
+        alone = several.pretrain(both, thetas_a, recipe, **QUIET)
+        errors[gamma] = sum(stages.force_error(replace(alone, z=split.valid.z), split.valid) for split in both)
     assert force_field.provenance["gamma"] == min(errors, key=errors.get)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 1.0])
+def test_the_gamma_of_several_molecules_is_chosen_by_accurate_frames_of_each(gamma, both, thetas_a):
+    """Whichever γ they agree with most, here because they are labelled by its force field; a molecule alone decides
+    where the others are far off whatever the γ."""
+    ideal = several.pretrain(both, thetas_a, replace(tiny.RECIPE, gammas=(gamma,)), **QUIET)
+    for labelled in (both, both[:1], both[1:]):
+        given = []
+        for split in both:
+            _, force = replace(ideal, z=split.valid.z).energy_and_force(split.valid.pos)
+            change = {"force": force.double()} if split in labelled else {}
+            given.append(replace(split, valid=replace(split.valid, **change)))
+        chosen = several.pretrain(given, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
+        assert chosen.provenance["gamma"] == gamma
+        assert torch.equal(weights(chosen.model), weights(ideal.model))
+
+
+def test_without_validation_frames_several_molecules_have_one_gamma(both, thetas_a, trainings):
+    given = [both[0], replace(both[1], valid=None)]
+    with pytest.raises(ValueError, match="no accurate validation frames"):
+        several.pretrain(given, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
+    assert trainings == []
+    alone, expected = (several.pretrain(splits, thetas_a, tiny.RECIPE, **QUIET) for splits in (given, both))
+    assert torch.equal(weights(alone.model), weights(expected.model))
 
 
 def test_fine_tuning_starts_from_the_shared_weights_for_each_molecule(both, thetas_a, tmp_path):
@@ -236,15 +270,15 @@ def test_a_molecule_that_was_not_among_those_is_refused(both, thetas_a):
 
 def test_sets_that_cannot_be_trained_together_are_refused(both, thetas_a):
     methanol, formic_acid = both
-    valid, arguments = [methanol.valid, formic_acid.valid], (None, 1.0, tiny.RECIPE)
+    arguments = (None, 1.0, tiny.RECIPE)
     with pytest.raises(ValueError, match="different levels: pbe of methanol, ccsd.* of formic_acid"):
-        stages.train_on_inaccurate([methanol.inaccurate, formic_acid.train], valid, *arguments, **QUIET)
+        stages.train_on_inaccurate([methanol.inaccurate, formic_acid.train], *arguments, **QUIET)
     with pytest.raises(ValueError, match="twice: pbe of methanol, pbe of methanol"):
-        stages.train_on_inaccurate([methanol.inaccurate] * 2, [methanol.valid] * 2, *arguments, **QUIET)
+        stages.train_on_inaccurate([methanol.inaccurate] * 2, *arguments, **QUIET)
     with pytest.raises(ValueError, match="no set of labels"):
-        stages.train_on_inaccurate([], [], *arguments, **QUIET)
+        stages.train_on_inaccurate([], *arguments, **QUIET)
     with pytest.raises(ValueError, match="methanol .*formic_acid .*same order"):
-        stages.train_on_inaccurate([methanol.inaccurate, formic_acid.inaccurate], valid[::-1], *arguments, **QUIET)
+        stages.standard(methanol.train, formic_acid.valid, tiny.RECIPE, **QUIET)
     with pytest.raises(ValueError, match="2 splits and 1 force fields"):
         several.pretrain(both, thetas_a[:1], tiny.RECIPE, **QUIET)
     with pytest.raises(ValueError, match="no inaccurate labels"):
@@ -254,10 +288,10 @@ def test_sets_that_cannot_be_trained_together_are_refused(both, thetas_a):
 def test_a_model_of_two_molecules_knows_both_and_one_of_one_does_not():
     both = [split_of(molecule, inaccurate_budget=200) for molecule in LEVELS]
     steps = {"steps": 150, "decay_steps": 150, "decay_rate": 0.01, "warmup": 10, "eval_every": 50}
-    recipe = replace(tiny.RECIPE, inaccurate=replace(tiny.TRAIN, batch_size=10, **steps))
-    sets, valid = [split.inaccurate for split in both], [split.valid for split in both]
-    shared = stages.train_on_inaccurate(sets, valid, None, 1.0, recipe, **QUIET)
-    alone = [stages.train_on_inaccurate(*one, None, 1.0, recipe, **QUIET) for one in zip(sets, valid, strict=True)]
+    recipe = replace(tiny.RECIPE, inaccurate=replace(tiny.TRAIN, batch_size=10, learning_rate=0.05, **steps))
+    sets = [split.inaccurate for split in both]
+    shared = stages.train_on_inaccurate(sets, None, 1.0, recipe, **QUIET)
+    alone = [stages.train_on_inaccurate(one, None, 1.0, recipe, **QUIET) for one in sets]
     for mine, other, split in zip(alone, alone[::-1], both, strict=True):
         errors = [
             stages.test_errors(replace(force_field, z=split.test.z), split.test)["force_mae"]
@@ -292,19 +326,13 @@ def test_molecules_that_a_method_does_not_train_together_are_no_part_of_its_run(
         assert "together" not in spec.settings
 
 
-def test_the_key_of_a_run_names_the_labels_of_all_its_molecules(monkeypatch):
-    key, original = MULTI.key, runs._labels
-
-    def changed(molecule, level):
-        labelled = original(molecule, level)
-        return replace(labelled, force=1.01 * labelled.force) if molecule == "formic_acid" else labelled
-
-    monkeypatch.setattr(runs, "_labels", changed)
-    runs._fingerprint.cache_clear()
-    assert MULTI.key != key
-    monkeypatch.undo()
-    runs._fingerprint.cache_clear()
-    assert MULTI.key == key
+def test_a_record_names_the_labels_of_all_its_molecules():
+    accurate, cheap = (
+        {f"{level} of {molecule}": datasets.load(molecule, level).fingerprint for molecule in LEVELS}
+        for level in ("ccsd(t)", "pbe")
+    )
+    assert fingerprints(MULTI) == fingerprints(MULTI.builds_on[0]) == accurate | cheap
+    assert fingerprints(replace(MULTI, method="asteroid")).keys() == {"ccsd(t) of methanol", "pbe of methanol"}
 
 
 @pytest.mark.parametrize(
@@ -356,7 +384,7 @@ def test_where_stage_one_of_one_molecule_fails_what_builds_on_it_fails_too(store
     original = training.fit
 
     def failing(model, train, *args, **options):
-        if getattr(train, "molecule", None) == "formic_acid":
+        if [one.molecule for one in training.as_list(train)] == ["formic_acid"]:
             raise training.TrainingDiverged("NaN")
         return original(model, train, *args, **options)
 

@@ -29,14 +29,19 @@ def theta_a(split):
 def test_the_chain_runs_all_stages_and_tells_where_it_came_from(split, trainings):
     force_field = stages.asteroid(split, tiny.RECIPE, seed=3, **QUIET)
     assert [call["train"].level for call in trainings] == ["ccsd(t)", "pbe", "ccsd(t)"]
-    assert [len(call["train"]) for call in trainings] == [20, 30, 20]
-    assert all(call["valid"].level == "ccsd(t)" and call["seed"] == 3 for call in trainings)
+    assert [len(call["train"]) for call in trainings] == [20, 29, 20]
+    assert [(call["valid"].level, len(call["valid"])) for call in trainings] == [
+        ("ccsd(t)", 20),
+        ("pbe", 1),
+        ("ccsd(t)", 20),
+    ]
+    assert all(call["seed"] == 3 for call in trainings)
     about = force_field.provenance
     assert (about["method"], about["molecule"], about["level"]) == ("asteroid", "methanol", "ccsd(t)")
     assert force_field.level == "ccsd(t)" and about["seed"] == 3
     identified, pretrained = about["bias_identification"], about["started_from"]
     assert (identified["level"], identified["labels"]) == ("ccsd(t)", 20)
-    assert (pretrained["level"], pretrained["labels"]) == ("pbe", 30)
+    assert (pretrained["level"], pretrained["labels"]) == ("pbe", 29)
     each = [about["seconds"], identified["seconds"], pretrained["seconds"]]
     assert min(each) > 0 and about["seconds_of_all_stages"] == pytest.approx(sum(each))
     assert about["valid_force_mae"] == about["valid_force_mae_by_gamma"]["1.0"]
@@ -63,7 +68,7 @@ def test_the_weights_of_stage_two_are_those_of_the_paper(split, theta_a, trainin
     gamma = 0.7
     stages.asteroid(split, replace(tiny.RECIPE, gammas=(gamma,)), theta_a=theta_a, **QUIET)
     second, third = trainings
-    bias = stages.estimated_bias(theta_a, split.inaccurate)
+    bias = stages.estimated_bias(theta_a, second["train"])  # without the label that is held out
     torch.testing.assert_close(second["weight"], losses.bias_weights(bias, gamma * float(bias.median())))
     assert float(second["weight"].std()) > 0.01 and third["weight"] is None
 
@@ -177,13 +182,14 @@ def test_a_finished_stage_of_another_training_is_not_taken_for_this_one(other, s
 def test_a_finished_stage_two_is_read_back_for_its_own_bias_only(split, trainings, tmp_path):
     arguments = (1.0, tiny.RECIPE)
     bias = torch.linspace(0.5, 3.0, 30, dtype=torch.float64)
-    first = stages.train_on_inaccurate(split.inaccurate, split.valid, bias, *arguments, folder=tmp_path, **QUIET)
+    first = stages.train_on_inaccurate(split.inaccurate, bias, *arguments, folder=tmp_path, **QUIET)
     last_digits = bias * (1 + 1e-6 * torch.randn(30, generator=torch.Generator().manual_seed(0)))
     for given in (bias, last_digits):  # another number of threads or a GPU may give those
-        again = stages.train_on_inaccurate(split.inaccurate, split.valid, given, *arguments, folder=tmp_path, **QUIET)
-        assert len(trainings) == 1 and torch.equal(again.bias, first.bias)
+        again = stages.train_on_inaccurate(split.inaccurate, given, *arguments, folder=tmp_path, **QUIET)
+        assert len(trainings) == 1 and torch.equal(again.bias, given)
+        assert torch.equal(tiny.weights(again.model), tiny.weights(first.model))
     with pytest.raises(ValueError, match="inaccurate-gamma1.*another training.*bias"):
-        stages.train_on_inaccurate(split.inaccurate, split.valid, bias.flip(0), *arguments, folder=tmp_path, **QUIET)
+        stages.train_on_inaccurate(split.inaccurate, bias.flip(0), *arguments, folder=tmp_path, **QUIET)
 
 
 def test_a_finished_stage_three_is_read_back_for_its_own_start_only(split, theta_a, trainings, tmp_path):
@@ -198,11 +204,157 @@ def test_a_finished_stage_three_is_read_back_for_its_own_start_only(split, theta
 
 def test_seed_and_gamma_may_be_numbers_of_numpy_and_pytorch(split, tmp_path):
     bias = torch.linspace(1, 2, 30, dtype=torch.float64)
-    labels, keep = (split.inaccurate, split.valid, bias), {"folder": tmp_path, **QUIET}
+    labels, keep = (split.inaccurate, bias), {"folder": tmp_path, **QUIET}
     plain = stages.train_on_inaccurate(*labels, 2.0, tiny.RECIPE, seed=3, **QUIET)
     other = stages.train_on_inaccurate(*labels, torch.tensor(2.0), tiny.RECIPE, seed=np.int64(3), **keep)
     torch.testing.assert_close(other.model.state_dict(), plain.model.state_dict(), rtol=0, atol=0)
     assert ForceField.load(tmp_path / "inaccurate-gamma2.safetensors").provenance["seed"] == 3
+
+
+# What decides which weights of stage 2 are kept, and which γ
+
+
+def rows(call: dict, part: str, labelled: datasets.LabelledSet) -> list[int]:
+    """Which frames of a set a training had for learning ("train") or for judging ("valid")."""
+    return call[part].paired_with(labelled)[1].tolist()
+
+
+def contrary(labelled: datasets.LabelledSet, frames: list[int]) -> datasets.LabelledSet:
+    """The same frames, the labels of some turned to their contrary."""
+    force, energy = labelled.force.clone(), labelled.energy.clone()
+    force[frames], energy[frames] = -force[frames], energy[frames] + 100
+    return replace(labelled, force=force, energy=energy)
+
+
+@pytest.mark.parametrize(("labels", "held_out"), [(2, 1), (39, 1), (40, 2), (399, 19), (400, 20)])
+def test_one_in_twenty_cheap_labels_is_held_out_and_the_others_are_learned(labels, held_out, trainings):
+    inaccurate, once = datasets.load("methanol", "pbe")[:labels], replace(tiny.TRAIN, steps=1, eval_every=1)
+    recipe = replace(tiny.RECIPE, inaccurate=once)
+    found = []
+    for seed in (0, 0, 1):
+        force_field = stages.train_on_inaccurate(inaccurate, None, math.inf, recipe, seed=seed, **QUIET)
+        learned, judged = (rows(trainings[-1], part, inaccurate) for part in ("train", "valid"))
+        assert len(judged) == held_out and sorted(learned + judged) == list(range(labels))
+        assert force_field.provenance["labels"] == labels - held_out
+        found.append(sorted(judged))
+    assert found[0] == found[1] and (found[0] != found[2] or labels < 100)
+
+
+def test_of_many_cheap_labels_no_more_than_a_number_is_held_out(trainings, monkeypatch):
+    assert stages.MOST_HELD_OUT * 20 < 5000  # so that large sets are not thinned
+    monkeypatch.setattr(stages, "MOST_HELD_OUT", 3)
+    inaccurate = datasets.load("methanol", "pbe")[:400]
+    stages.train_on_inaccurate(inaccurate, None, math.inf, tiny.RECIPE, **QUIET)
+    assert (len(trainings[0]["valid"]), len(trainings[0]["train"])) == (3, 397)
+
+
+def test_one_cheap_label_cannot_be_learned_and_judged_by(split):
+    with pytest.raises(ValueError, match="one label of methanol only.*one to learn and one to judge"):
+        stages.train_on_inaccurate(split.inaccurate[:1], None, math.inf, tiny.RECIPE, **QUIET)
+
+
+def test_held_out_cheap_labels_are_never_learned_from(split, trainings):
+    """Whatever they say, the weights of a step are the same; what a learned one says makes a difference."""
+    recipe = replace(tiny.RECIPE, inaccurate=replace(tiny.TRAIN, eval_every=tiny.TRAIN.steps))  # the end is kept
+    bias = torch.linspace(0.5, 3, 30, dtype=torch.float64)
+
+    def pretrained(inaccurate: datasets.LabelledSet) -> ForceField:
+        return stages.train_on_inaccurate(inaccurate, bias, 1.0, recipe, **QUIET)
+
+    before = pretrained(split.inaccurate)
+    judged, learned = (rows(trainings[0], part, split.inaccurate) for part in ("valid", "train"))
+    same, other = (pretrained(contrary(split.inaccurate, frames)) for frames in (judged, learned[:1]))
+    assert torch.equal(tiny.weights(same.model), tiny.weights(before.model)) and same.shift == before.shift
+    assert not torch.equal(tiny.weights(other.model), tiny.weights(before.model))
+    assert same.provenance["valid_force_mae"] > 1.1 * before.provenance["valid_force_mae"]
+
+
+def test_held_out_cheap_labels_decide_which_weights_are_kept(split, trainings):
+    """Where they are the contrary of the others, what was learned last is not kept."""
+    recipe = replace(tiny.RECIPE, inaccurate=replace(tiny.TRAIN, steps=60))
+    before = stages.train_on_inaccurate(split.inaccurate, None, math.inf, recipe, **QUIET)
+    other = contrary(split.inaccurate, rows(trainings[0], "valid", split.inaccurate))
+    after = stages.train_on_inaccurate(other, None, math.inf, recipe, **QUIET)
+    first, second = (force_field.provenance["history"] for force_field in (before, after))
+    assert first["train_loss"] == second["train_loss"] and first["best_step"] > 40 > second["best_step"]
+    _, force = after.energy_and_force(other.pos)
+    held_out = rows(trainings[1], "valid", other)
+    error = float((force - other.force)[held_out].abs().mean())
+    assert error == pytest.approx(min(second["valid_force_mae"]), rel=1e-4)
+
+
+def test_accurate_frames_have_no_say_in_stage_two(split, theta_a):
+    """Neither those for validation nor those for training, except by the bias that θ_A finds."""
+    recipe, ends = replace(tiny.RECIPE, inaccurate=replace(tiny.TRAIN, steps=60)), []
+    valid, train = (contrary(part, range(len(part))) for part in (split.valid, split.train))
+    for given in (split, replace(split, valid=valid), replace(split, train=train), replace(split, valid=None)):
+        force_field = stages.asteroid(given, recipe, theta_a=theta_a, tuned=False, **QUIET)
+        ends.append(tiny.weights(force_field.model))
+    assert all(torch.equal(end, ends[0]) for end in ends[1:])
+
+
+@pytest.mark.parametrize("gamma", [0.1, 1.0, math.inf])
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_gamma_is_chosen_by_the_error_on_accurate_validation_frames(gamma, tuned, split, theta_a):
+    """Whichever γ they agree with most, here because they are labelled by its force field."""
+    recipe = replace(tiny.RECIPE, gammas=(0.1, 1.0, math.inf))
+    bias = stages.estimated_bias(theta_a, split.inaccurate)
+    ideal = stages.train_on_inaccurate(split.inaccurate, bias, gamma, recipe, **QUIET)
+    if tuned:
+        ideal = stages.fine_tune(ideal, split.train, split.valid, recipe, **QUIET)
+    _, force = ideal.energy_and_force(split.valid.pos)
+    given = replace(split, valid=replace(split.valid, force=force.double()))
+    chosen = stages.asteroid(given, recipe, theta_a=theta_a, tuned=tuned, **QUIET)
+    errors = chosen.provenance["valid_force_mae_by_gamma"]
+    assert chosen.provenance["gamma"] == gamma and min(errors, key=errors.get) == str(gamma)
+    assert chosen.provenance["valid_force_mae"] == errors[str(gamma)]
+    assert stages.force_error(chosen, given.valid) == pytest.approx(errors[str(gamma)], rel=1e-6, abs=1e-6)
+
+
+def test_the_force_error_is_the_mean_over_all_components(split, theta_a):
+    _, force = theta_a.energy_and_force(split.valid.pos)
+    off = torch.tensor([1.0, -2.0, 6.0], dtype=torch.float64)
+    assert stages.force_error(theta_a, replace(split.valid, force=force.double() + off)) == pytest.approx(3, rel=1e-5)
+
+
+# Without validation frames
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_asteroid_without_validation_frames(weighted, tuned, trainings):
+    """The accurate stages keep their last weights, the cheap one those that its held-out labels choose."""
+    split, steps = replace(tiny.methanol(), valid=None), tiny.TRAIN.steps
+    force_field = stages.asteroid(split, tiny.RECIPE, weighted=weighted, tuned=tuned, **QUIET)
+    accurate = [call for call in trainings if call["train"].level == "ccsd(t)"]
+    assert len(accurate) == weighted + tuned and all(call["valid"] is None for call in accurate)
+    assert len(trainings) == len(accurate) + 1
+    about = force_field.provenance
+    assert about["valid_force_mae"] is None and set(about["valid_force_mae_by_gamma"].values()) == {None}
+    assert (len(force_field.bias) == 30) if weighted else (force_field.bias is None)
+    if tuned:
+        assert about["history"]["best_step"] == steps and about["fingerprints"]["valid"] == ""
+    again = stages.asteroid(split, tiny.RECIPE, weighted=weighted, tuned=tuned, **QUIET)
+    assert torch.equal(tiny.weights(again.model), tiny.weights(force_field.model))
+
+
+def test_standard_training_without_validation_frames_is_finished_and_read_back(split, trainings, tmp_path):
+    first = stages.standard(split.train, None, tiny.RECIPE, folder=tmp_path, **QUIET)
+    assert first.provenance["valid_force_mae"] is None
+    again = stages.standard(split.train, None, tiny.RECIPE, folder=tmp_path, **QUIET)
+    assert len(trainings) == 1 and torch.equal(tiny.weights(again.model), tiny.weights(first.model))
+    assert again.provenance == first.provenance
+    with pytest.raises(ValueError, match="standard.safetensors is of another training"):
+        stages.standard(split.train, split.valid, tiny.RECIPE, folder=tmp_path, **QUIET)
+
+
+def test_several_gammas_without_validation_frames_are_refused_before_any_training(split, theta_a, trainings):
+    alone, recipe = replace(split, valid=None), replace(tiny.RECIPE, gammas=(0.5, 2.0))
+    for given in (None, theta_a):
+        with pytest.raises(ValueError, match=r"gammas \(0.5, 2.0\), and there are no accurate validation frames"):
+            stages.asteroid(alone, recipe, theta_a=given, **QUIET)
+    assert trainings == []
+    stages.asteroid(alone, recipe, weighted=False, **QUIET)  # which has no use for a γ
 
 
 def test_labels_of_another_molecule_are_refused(split, theta_a):
@@ -215,7 +367,7 @@ def test_labels_of_another_molecule_are_refused(split, theta_a):
 
 def test_a_bias_of_other_frames_is_refused(split):
     with pytest.raises(ValueError, match=r"bias has the shape \(29,\).*30 frames"):
-        stages.train_on_inaccurate(split.inaccurate, split.valid, torch.ones(29), 1.0, tiny.RECIPE, **QUIET)
+        stages.train_on_inaccurate(split.inaccurate, torch.ones(29), 1.0, tiny.RECIPE, **QUIET)
 
 
 def test_frames_with_spoilt_labels_have_the_largest_bias(split):
@@ -284,7 +436,7 @@ def test_pretraining_on_cheap_labels_lowers_the_test_error():
         fine_tuning=replace(config, learning_rate=0.01),
     )
     standard = stages.standard(split.train, split.valid, recipe, **QUIET)
-    pretrained = stages.train_on_inaccurate(split.inaccurate, split.valid, None, math.inf, recipe, **QUIET)
+    pretrained = stages.train_on_inaccurate(split.inaccurate, None, math.inf, recipe, **QUIET)
     tuned = stages.fine_tune(pretrained, split.train, split.valid, recipe, **QUIET)
     errors = [stages.test_errors(force_field, split.test)["force_mae"] for force_field in (standard, tuned)]
     assert errors[1] < 0.95 * errors[0]

@@ -47,7 +47,7 @@ def trainings(monkeypatch) -> list[str]:
     calls, original = [], training.fit
 
     def counted(model, train, *args, **options):
-        calls.append(train.level)
+        calls.extend(one.level for one in training.as_list(train))
         return original(model, train, *args, **options)
 
     monkeypatch.setattr(training, "fit", counted)
@@ -95,8 +95,8 @@ def failing(monkeypatch, budget: int, error: Exception, times: int) -> list[int]
     original, seen = training.fit, []
 
     def fit(model, train, *args, **options):
-        seen.append(len(train))
-        if len(train) == budget and seen.count(budget) <= times:
+        seen.append(sum(map(len, training.as_list(train))))
+        if seen[-1] == budget and seen.count(budget) <= times:
             raise error
         return original(model, train, *args, **options)
 

@@ -67,7 +67,11 @@ def misleading() -> tuple[tiny.Frames, tiny.Frames]:
     return tiny.frames(train), tiny.frames(train, force=-train.force)
 
 
-@pytest.mark.parametrize("setting", [{"clip": 1e-3}, {"weight_decay": 10.0}, {"ema": 0.0}, {"rho": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [{"clip": 1e-3}, {"weight_decay": 10.0}, {"ema": 0.0}, {"rho": 0.5}, {"optimizer": "adamw"}],
+    ids=str,
+)
 def test_every_setting_reaches_the_training(setting):
     split, ends = tiny.methanol(), []
     for config in (tiny.TRAIN, replace(tiny.TRAIN, **setting)):
@@ -79,9 +83,8 @@ def test_every_setting_reaches_the_training(setting):
 
 def test_steps_are_those_of_adamw_on_clipped_gradients_and_the_weights_are_averaged():
     """Against PyTorch's optimiser on separate tensors, with gradients on either side of the largest norm."""
-    config = replace(
-        tiny.TRAIN, learning_rate=0.02, warmup=3, decay_steps=5, decay_rate=0.1, weight_decay=5.0, clip=2.0, ema=0.2
-    )
+    settings = {"learning_rate": 0.02, "warmup": 3, "decay_steps": 5, "decay_rate": 0.1, "ema": 0.2}
+    config = replace(tiny.TRAIN, optimizer="adamw", weight_decay=5.0, clip=2.0, **settings)
     state, plain = State(tiny.model(), config), tiny.model()
     optimizer, average = torch.optim.AdamW(plain.parameters(), weight_decay=5.0), weights(plain)
     generator = torch.Generator().manual_seed(0)
@@ -127,10 +130,12 @@ def test_a_trained_model_is_pickled_with_its_weights_once():
     assert len(pickle.dumps(model)) < 1.1 * before
 
 
+@pytest.mark.parametrize("optimizer", ["muon", pytest.param("soap", marks=tiny.needs("pytorch_optimizer")), "adamw"])
 @pytest.mark.parametrize("interrupt_before", [1, 6, 8, 11])
-def test_a_resumed_training_ends_with_the_same_bits(interrupt_before, steps_taken, restless_clock, tmp_path):
+def test_a_resumed_training_ends_with_the_same_bits(interrupt_before, optimizer, steps_taken, restless_clock, tmp_path):
     split, checkpoint = tiny.methanol(), tmp_path / "folder" / "stage.checkpoint"
-    config = replace(tiny.TRAIN, plateau=4)
+    # SOAP turns its axes every ten steps.
+    config = replace(tiny.TRAIN, plateau=4, optimizer=optimizer)
     weight = torch.linspace(0.5, 1.5, len(split.train), dtype=torch.float64)
     undisturbed = tiny.model()
     expected = asdict(fit(undisturbed, split.train, split.valid, config, weight=weight))
@@ -179,7 +184,11 @@ def interrupted(interrupted_at) -> Path:
 
 
 @pytest.mark.parametrize(
-    "other", ["settings", "seed", "frames", "forces", "energies", "validation", "weight", "model", "start"]
+    "other",
+    [
+        *("settings", "optimizer", "seed", "frames", "forces", "energies"),
+        *("validation", "no validation", "weight", "model", "start"),
+    ],
 )
 def test_a_checkpoint_of_another_training_is_refused(other, interrupted):
     split = tiny.methanol(seed=1 if other == "frames" else 0)
@@ -187,8 +196,9 @@ def test_a_checkpoint_of_another_training_is_refused(other, interrupted):
     if other in ("forces", "energies"):  # of the same frames, labelled anew
         name = {"forces": "force", "energies": "energy"}[other]
         train = replace(train, **{name: 1.01 * getattr(train, name)})
-    valid = tiny.methanol(seed=1).valid if other == "validation" else tiny.methanol().valid
-    config = replace(tiny.TRAIN, learning_rate=0.01) if other == "settings" else tiny.TRAIN
+    valid = {"validation": tiny.methanol(seed=1).valid, "no validation": None}.get(other, split.valid)
+    changed = {"settings": {"learning_rate": 0.01}, "optimizer": {"optimizer": "adamw"}}.get(other, {})
+    config = replace(tiny.TRAIN, **changed)
     weight = torch.full((len(split.train),), 2.0, dtype=torch.float64) if other == "weight" else None
     model = tiny.model(seed=1 if other == "start" else 0, hidden=24 if other == "model" else 16)
     with pytest.raises(ValueError, match="checkpoint.*another training"):
@@ -389,3 +399,49 @@ def test_weights_that_do_not_fit_the_frames_are_refused():
     train = tiny.methanol(budget=6).train
     with pytest.raises(ValueError, match=r"weight has the shape \(3,\); expected one for each of 6 frames"):
         fit(tiny.model(), train, train, tiny.TRAIN, weight=torch.ones(3))
+
+
+# Without validation frames
+
+
+def trained(train, valid, config, **options) -> tuple[torch.Tensor, training.History]:
+    model = tiny.model()
+    history = fit(model, train, valid, config, **options)
+    return weights(model), history
+
+
+def test_without_validation_the_averaged_weights_of_the_last_step_are_kept():
+    """As with frames that are best at the end, and not as with those that are best early."""
+    (train, against), config = misleading(), replace(tiny.TRAIN, steps=62)
+    last, with_best_last = trained(train, train, config)
+    early, with_best_early = trained(train, against, config)
+    assert with_best_last.best_step == 62 and with_best_early.best_step < 60
+    kept, history = trained(train, None, config)
+    assert torch.equal(kept, last) and not torch.equal(kept, early)
+    assert history.best is None and history.valid_force_mae == [] and history.best_step == 62
+    for column in ("step", "train_loss", "learning_rate"):
+        assert getattr(history, column) == getattr(with_best_last, column) and len(getattr(history, column)) == 16
+
+
+def test_without_validation_neither_patience_nor_a_plateau_ends_or_slows_a_training(steps_taken):
+    train, still = tiny.methanol().train, {"learning_rate": 1e-15, "warmup": 0, "decay_rate": 1.0}
+    _, history = trained(train, None, replace(tiny.TRAIN, steps=24, plateau=4, patience=4, **still))
+    assert steps_taken.count == 24 and set(history.learning_rate) == {1e-15}
+
+
+@pytest.mark.parametrize("interrupt_before", [1, 9])
+def test_a_training_without_validation_is_resumed_to_the_same_bits(
+    interrupt_before, steps_taken, restless_clock, tmp_path
+):
+    train, checkpoint = tiny.methanol().train, tmp_path / "checkpoint"
+    expected, history = trained(train, None, tiny.TRAIN)
+    steps_taken.count, steps_taken.interrupt_before = 0, interrupt_before
+    with pytest.raises(KeyboardInterrupt):
+        trained(train, None, tiny.TRAIN, checkpoint=checkpoint)
+    steps_taken.count, steps_taken.interrupt_before = 0, None
+    resumed, again = trained(train, None, tiny.TRAIN, checkpoint=checkpoint)
+    assert steps_taken.count == tiny.TRAIN.steps - interrupt_before
+    assert torch.equal(resumed, expected)
+    assert {**asdict(again), "seconds": 0} == {**asdict(history), "seconds": 0}
+    with pytest.raises(ValueError, match="another training"):
+        trained(train, tiny.methanol().valid, tiny.TRAIN, checkpoint=checkpoint)

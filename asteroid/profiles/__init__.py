@@ -1,7 +1,7 @@
 """Profiles: how large the experiments are. The notebooks and the code are the same for all of them.
 
-`smoke` takes minutes and shows that everything runs; `laptop` takes some hours on two cores and is what the book
-shows; `paper` is the published protocol and needs a GPU.
+`smoke` takes minutes and shows that everything runs; `laptop` takes some hours on two cores, on embedded labels; `md17`
+is the paper's molecules with models that two cores can train; `paper` is the published protocol and needs a GPU.
 """
 
 import math
@@ -29,6 +29,7 @@ class Profile:
         accurate: accurate level, the same for all molecules or by molecule.
         inaccurate: level of the cheap labels.
         budgets: accurate labels of standard training.
+        few: budgets below those, of standard training and ASTEROID alike, none of which is spent on validation.
         given_up: accurate labels that ASTEROID trades for cheap ones.
         inaccurate_budgets: cheap labels that it gets for them, one per assumed cost ratio.
         cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
@@ -62,6 +63,7 @@ class Profile:
     accurate: str | Mapping[str, str]
     inaccurate: str
     budgets: tuple[int, ...]
+    few: tuple[int, ...]
     given_up: int
     inaccurate_budgets: tuple[int, ...]
     cheap_alone: Mapping[str, tuple[int, ...]]
@@ -148,6 +150,19 @@ class Profile:
             for molecule in molecules
             for budget, level, labels in sizes
             for seed in self.seeds
+        ]
+
+    def few_specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
+        """Standard training or ASTEROID with `few` accurate labels, all of which are learned from.
+
+        ASTEROID has the most inaccurate labels, and the first γ of the recipe, since nothing could choose another.
+        """
+        recipe = self.recipe(model)
+        recipe = replace(recipe, gammas=recipe.gammas[:1])
+        return [
+            replace(spec, budget=budget, valid=0, recipe=recipe)
+            for spec in self.low_resource(method, model, molecules)
+            for budget in self.few
         ]
 
     def low_resource(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
