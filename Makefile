@@ -1,4 +1,4 @@
-# PROFILE is a name in asteroid/profiles/: smoke, laptop or paper.
+# PROFILE is a name in asteroid/profiles/: smoke, laptop, md17 or paper.
 PROFILE ?= laptop
 PYTHON ?= python3
 
@@ -15,7 +15,7 @@ INSTALLED = .venv/.installed
 
 help: ## this list (at once)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
-	@echo 'PROFILE=smoke|laptop|paper says how much "book" and "results" compute; laptop is the default.'
+	@echo 'PROFILE=smoke|laptop|md17|paper says how much "book" and "results" compute; laptop is the default.'
 
 venv: $(INSTALLED) ## .venv with everything that the other targets need (2 to 10 minutes, once)
 

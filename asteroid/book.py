@@ -59,12 +59,14 @@ class Page:
     Attributes:
         notebook: The notebook's file.
         parameters: What the page changes of the notebook's parameters, the profile apart.
+        profile: The profile that it shows in the default book; None shows the book's.
         title: Heading in place of the notebook's own; None keeps that.
     """
 
     notebook: Path
     parameters: Mapping[str, object] = field(default_factory=dict)
     title: str | None = None
+    profile: str | None = None
 
 
 def pages_of(folder: Path) -> dict[str, Page]:
@@ -119,8 +121,12 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         if file.stem not in known:  # else a table of contents that still names it would build here and only here
             file.unlink()
 
+    def shown(name: str) -> str:
+        return (known[name].profile or profile) if profile == DEFAULT_PROFILE else profile
+
     def fresh(name: str) -> bool:
-        seal = _seal(profile, _sources(folder, known[name], profile), _records(folder, profile))
+        its = shown(name)
+        seal = _seal(its, _sources(folder, known[name], its), _records(folder, its))
         return _seal_of(pages / f"{name}.ipynb") == seal
 
     made = []
@@ -133,8 +139,8 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
                 stale = [name for name in turn if not fresh(name)]
                 for name in turn:
                     if name not in stale:
-                        print(f"{name}: up to date (profile {profile})", flush=True)
-                futures = [pool.submit(_make_page, name, known[name], profile, folder) for name in stale]
+                        print(f"{name}: up to date (profile {shown(name)})", flush=True)
+                futures = [pool.submit(_make_page, name, known[name], shown(name), folder) for name in stale]
                 wait(futures, return_when=FIRST_EXCEPTION)
                 for error in [future.exception() for future in futures if future.done()]:
                     if error:
@@ -145,7 +151,8 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         raise NotebookError("a process that executes notebooks was killed, most often for want of memory") from error
     # A notebook's records are news to those executed before it, which did not ask for them.
     for file in made:
-        seal = _seal(profile, _seal_of(file)["sources"], _records(folder, profile))
+        its = shown(file.stem)
+        seal = _seal(its, _seal_of(file)["sources"], _records(folder, its))
         if seal != _seal_of(file):
             _write(file, json.loads(file.read_text(encoding="utf-8")), seal)
     return made
@@ -274,7 +281,9 @@ def _execute(page: Page, profile: str, folder: Path) -> dict:
         if page.title is not None:
             heading = executed.cells[0]
             heading.source = f"# {page.title}\n" + heading.source.partition("\n")[2]
-        if profile == DEFAULT_PROFILE and not page.parameters:  # what papermill injected repeats the cell above it
+        if (
+            profile == (page.profile or DEFAULT_PROFILE) and not page.parameters
+        ):  # what papermill injected repeats the cell above it
             for cell in executed.cells:
                 if "injected-parameters" in cell.metadata.get("tags", []):
                     cell.metadata.tags.append("remove-cell")

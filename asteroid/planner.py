@@ -109,7 +109,8 @@ class Spending:
 FEWEST = 10  # accurate labels from which ASTEROID is trained
 SHARE = 0.2  # of standard training's accurate labels, at most, given up for cheap ones: the paper's 50 of 250
 CHEAP_PER_ACCURATE = 10  # at most, since each needs a configuration, which takes many forces to sample
-_VALID, _TEST = (10, 50), (20, 200)  # fewest and most; in between a tenth and a fifth of what the budget buys
+_MOST_VALID, _TEST = 50, (20, 200)  # in between, a tenth and a fifth of what the budget buys
+FEW = 100  # accurate labels below which none is spent on validation
 
 
 def spend(budget_seconds: float, seconds_accurate: float, seconds_cheap: float) -> Spending:
@@ -132,7 +133,8 @@ def spend(budget_seconds: float, seconds_accurate: float, seconds_cheap: float) 
             "take a smaller basis or a cheaper accurate level"
         )
     affordable = budget_seconds / seconds_accurate
-    valid = min(max(int(affordable / 10), _VALID[0]), _VALID[1])
+    # Few labels are all learned from: a gentle last stage of fixed length needs no validation.
+    valid = min(int(affordable / 10), _MOST_VALID) if affordable >= FEW else 0
     test = min(max(int(affordable / 5), _TEST[0]), _TEST[1])
     rest = budget_seconds - (valid + test) * (seconds_accurate + seconds_cheap)
     each = _cheap_for_each(seconds_accurate, seconds_cheap)
@@ -150,7 +152,7 @@ def least_budget(seconds_accurate: float, seconds_cheap: float) -> float:
     _check_seconds(seconds_accurate, seconds_cheap)
     times = (seconds_accurate, seconds_cheap)
     standard = next(labels for labels in itertools.count(FEWEST) if _traded(labels, *times)[0] >= FEWEST)
-    held_out = (_VALID[0] + _TEST[0]) * sum(times)
+    held_out = _TEST[0] * sum(times)
     return held_out + standard * (seconds_accurate + _cheap_for_each(*times) * seconds_cheap)
 
 

@@ -74,19 +74,43 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 @_styled
-def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Validation force error in the course of training, a line per stage.
+def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], column: str = "valid_force_mae") -> Figure:
+    """Validation force error, or training loss, in the course of training, a line per stage.
 
     Args:
         histories: label to columns of `training.History`.
+        column: "valid_force_mae", or "train_loss" where nothing was validated.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     colors = _colors(histories)
     for label, history in histories.items():
-        axes.plot(history["step"], history["valid_force_mae"], label=label, lw=1.8, color=colors[label])
-    axes.set(yscale="log", xlabel="training step", ylabel="validation force MAE [kcal/mol/Å]")
+        axes.plot(history["step"], history[column], label=label, lw=1.8, color=colors[label])
+    names = {"valid_force_mae": "validation force MAE [kcal/mol/Å]", "train_loss": "training loss"}
+    axes.set(yscale="log", xlabel="training step", ylabel=names[column])
     _plain_log_axis(axes.yaxis)
     _legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+@_styled
+def error_against_seconds(table: pd.DataFrame, hue: str) -> Figure:
+    """Validation force error in the course of trainings, a panel per molecule, both axes logarithmic.
+
+    Args:
+        table: rows of one evaluation with columns `molecule`, `seconds`, `valid_force_mae` and that of `hue`, which
+            tells trainings apart.
+    """
+    molecules = list(dict.fromkeys(table["molecule"]))
+    figure, panels = _grid(len(molecules), 3.0)
+    colors = _colors(table[hue])
+    for axes, molecule in zip(panels, molecules):
+        for name, rows in table[table["molecule"] == molecule].groupby(hue, sort=False):
+            axes.plot(rows["seconds"], rows["valid_force_mae"], label=name, lw=1.6, color=colors[name])
+        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        _plain_log_axis(axes.xaxis)
+        _plain_log_axis(axes.yaxis)
+    _name_axes(panels, "seconds of training", "validation force MAE [kcal/mol/Å]")
+    _legend_below(figure, *panels[0].get_legend_handles_labels())
     return figure
 
 

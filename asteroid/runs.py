@@ -79,8 +79,8 @@ def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndar
 
     Force fields that choose them and are not in the store are trained.
     """
-    if spec.method == "asteroid":
-        (spec,) = spec.builds_on
+    while spec.method != "standard":  # stage 3 has the frames of stage 2, and that those of stage 1
+        spec = spec.builds_on[0]
     if not (spec.selection and spec.selection.rounds):
         return np.arange(spec.budget)
     known = chosen_frames(spec.builds_on[0], store, progress)
@@ -139,14 +139,9 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
         return several.pretrain([split, *other_splits(spec)], first, spec.recipe, **keep)
     if spec.method == "asteroid-multi":
         return stages.fine_tune(first[0], split.train, split.valid, spec.recipe, **keep)
-    return stages.asteroid(
-        split,
-        spec.recipe,
-        weighted=spec.method != "asteroid-unweighted",
-        tuned=spec.method != "asteroid-not-tuned",
-        theta_a=first[0] if first else None,
-        **keep,
-    )
+    if spec.method == "asteroid-not-tuned":
+        return stages.asteroid(split, spec.recipe, tuned=False, theta_a=first[0], **keep)
+    return stages.asteroid(split, spec.recipe, weighted=spec.method == "asteroid", thetas_i=first, **keep)
 
 
 def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SGDMLForceField) -> Record:
@@ -169,7 +164,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         bias_quantiles=quantiles,
         histories=histories,
         label_seconds=_label_seconds(spec, split),
-        seconds=stages.total_seconds([trained]),
+        seconds=stages.total_seconds([provenance]),
         threads=torch.get_num_threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},

@@ -59,6 +59,6 @@ def pretrain(
             key=lambda one: sum(stages.force_error(replace(one, z=frames.z), frames) for frames in valid),
         )
     chosen.bias = bias
-    seconds = stages.total_seconds([*candidates, *thetas_a])
+    seconds = stages.total_seconds([one.provenance for one in (*candidates, *thetas_a)])
     chosen.provenance = {**chosen.provenance, "seconds_of_all_stages": seconds}
     return chosen

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -409,6 +410,7 @@ def _check_md17(path: str, labels: Mapping[str, Any], molecule: str, level: str)
         raise DatasetError(f"{path} holds labels of {theory}, not of {level}. Delete it and load again.")
 
 
+@cache
 def _md17_paths(name: str, root: Path) -> list[str]:
     """Where PyG keeps the raw files of one of its data sets, of two that for training first."""
     return _published(name, root).raw_paths

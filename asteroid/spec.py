@@ -117,7 +117,7 @@ class RunSpec:
         """Drop a selection that makes no difference, and refuse what cannot be trained."""
         if self.selection is None:
             return
-        if self.method not in ("standard", "asteroid"):
+        if self.method not in ("standard", "asteroid", "asteroid-not-tuned"):
             raise ValueError(f"{self.method} run: it cannot choose frames; expected standard, asteroid or no selection")
         rounds, candidates = self.selection.rounds, self.selection.candidates
         if not max(rounds, default=0) < self.budget <= candidates:
@@ -174,7 +174,7 @@ class RunSpec:
 
     @property
     def builds_on(self) -> "tuple[RunSpec, ...]":
-        """The runs whose force fields this one builds on, and other runs too: θ_A, θ_SM, or θ_I of several molecules.
+        """The runs whose force fields this one builds on, and other runs too: θ_A, θ_I or θ_SM.
 
         θ_A is that of standard training on the same accurate labels, with the settings of stage 1. Standard training on
         chosen labels builds on those of the round before, which chose them.
@@ -189,9 +189,16 @@ class RunSpec:
             )
         if self.method == "score-matching":
             return (replace(self, method="score-matching-not-tuned"),)
+        if self.method == "asteroid":  # of several γ, each has its θ_I
+            return tuple(
+                replace(self, method="asteroid-not-tuned", recipe=replace(self.recipe, gammas=(gamma,)))
+                for gamma in self.recipe.gammas
+            )
+        if self.method == "asteroid-unweighted":
+            return (replace(self, method="inaccurate"),)
         if self.method == "asteroid-multi":
             return (replace(self, method="multi-not-tuned"),)
-        if self.method not in ("asteroid", "asteroid-not-tuned", "multi-not-tuned"):
+        if self.method not in ("asteroid-not-tuned", "multi-not-tuned"):
             return ()
         recipe = replace(self.recipe, accurate=self.recipe.identification)
         theta_a = replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
@@ -230,13 +237,18 @@ def split_of(spec: RunSpec) -> datasets.Split:
     return replace(split, inaccurate=cheap)
 
 
-def fingerprints(spec: RunSpec) -> dict[str, str] | None:
-    """What names the labels that a run is about, by level and molecule; None where some are not on this machine."""
+def sets_of(spec: RunSpec) -> set[tuple[str, str]]:
+    """Molecule and level of the labels that a run is about."""
     sets = {(spec.molecule, spec.accurate), *spec.together}
     chosen_by_bias = spec.selection is not None and spec.selection.by == "bias"
     if "inaccurate" not in UNUSED[spec.method] or chosen_by_bias:
         sets |= {(molecule, spec.inaccurate) for molecule, _ in sets}
-    return fingerprints_of(sets)
+    return sets
+
+
+def fingerprints(spec: RunSpec) -> dict[str, str] | None:
+    """What names the labels that a run is about, by level and molecule; None where some are not on this machine."""
+    return fingerprints_of(sets_of(spec))
 
 
 def fingerprints_of(sets: Iterable[tuple[str, str]]) -> dict[str, str] | None:

@@ -279,6 +279,7 @@ def asteroid(
     weighted: bool = True,
     tuned: bool = True,
     theta_a: ForceField | None = None,
+    thetas_i: Sequence[ForceField] = (),
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> ForceField:
@@ -292,6 +293,7 @@ def asteroid(
         weighted: False leaves out stage 1 and the weights (the ablation of Table 3).
         tuned: False leaves out stage 3 (the other ablation).
         theta_a: force field of stage 1, if it is already there (one serves several amounts of inaccurate labels).
+        thetas_i: force fields of stage 2, one for each γ, if they are already there (they serve several stages 3).
 
     Returns:
         The force field, its `bias` the estimated bias of each frame of `split.inaccurate`.
@@ -308,31 +310,36 @@ def asteroid(
     if weighted and split.valid is None:
         check_gammas(recipe)
     keep = {"seed": seed, "folder": folder, "progress": progress}
-    bias, gammas = None, (math.inf,)
-    if weighted:
-        if theta_a is None:
+    gammas = recipe.gammas if weighted else (math.inf,)
+    if thetas_i:
+        bias, stage_one = thetas_i[0].bias, thetas_i[0].provenance.get("bias_identification")
+    else:
+        bias = stage_one = None
+        if weighted and theta_a is None:
             theta_a, bias = identify_bias(split.train, split.valid, split.inaccurate, recipe, **keep)
-        else:
+        elif weighted:
             bias = estimated_bias(theta_a, split.inaccurate)
-        gammas = recipe.gammas
-    candidates = []
-    for gamma in gammas:
-        force_field = train_on_inaccurate(split.inaccurate, bias, gamma, recipe, **keep)
-        if tuned:
-            force_field = fine_tune(force_field, split.train, split.valid, recipe, **keep)
-        candidates.append(force_field)
+        if weighted:
+            stage_one = dict(theta_a.provenance)
+        thetas_i = [train_on_inaccurate(split.inaccurate, bias, gamma, recipe, **keep) for gamma in gammas]
+    candidates = thetas_i
+    if tuned:
+        candidates = [fine_tune(theta_i, split.train, split.valid, recipe, **keep) for theta_i in thetas_i]
     errors = [None if split.valid is None else force_error(candidate, split.valid) for candidate in candidates]
     best = errors.index(min(errors)) if len(errors) > 1 else 0
     chosen = candidates[best]
     chosen.bias = bias
+    seconds = total_seconds([stage_one] if stage_one else [])
+    for one in {id(one): one for one in (*thetas_i, *candidates)}.values():
+        seconds += one.provenance["seconds"]
     chosen.provenance = {
         **chosen.provenance,
         "method": "asteroid" + ("" if weighted else "-unweighted") + ("" if tuned else "-not-tuned"),
         "gamma": gammas[best],
         "valid_force_mae": errors[best],
         "valid_force_mae_by_gamma": dict(zip(map(str, gammas), errors, strict=True)),
-        "bias_identification": None if theta_a is None else dict(theta_a.provenance),
-        "seconds_of_all_stages": total_seconds([*candidates, *([theta_a] if theta_a else [])]),
+        "bias_identification": stage_one,
+        "seconds_of_all_stages": seconds,
     }
     return chosen
 
@@ -499,9 +506,9 @@ def initial_model(recipe: Recipe, train: LabelledSet, seed: int) -> torch.nn.Mod
     return model
 
 
-def total_seconds(force_fields: Sequence[ForceField]) -> float:
-    """Training seconds of force fields and of what they started from."""
-    total, pending = 0.0, [force_field.provenance for force_field in force_fields]
+def total_seconds(provenances: Sequence[Mapping[str, Any]]) -> float:
+    """Training seconds of force fields, by their provenance, and of what they started from."""
+    total, pending = 0.0, list(provenances)
     while pending:
         provenance = pending.pop()
         if "seconds_of_all_stages" in provenance:

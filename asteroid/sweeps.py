@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from asteroid import baselines, book, processes, profiles, workload
 from asteroid.runs import Record, RunSpec, Store, force_field, run
+from asteroid.spec import fingerprints, labels, sets_of, split_of
 from asteroid.training import progress_bar
 
 ATTEMPTS = 3  # at a run
@@ -39,7 +40,8 @@ def sweep(
     tried twice more, but not after a ValueError, TypeError, ArithmeticError, ImportError or FileNotFoundError (wrong
     settings or labels, a training that diverged, a package or its weights missing), which would come again. Then the
     failure is written to the store's `failures` folder, a warning names it, and the sweep goes on. Where a process of
-    the default pool dies, a warning says so and a new pool goes on from the checkpoints.
+    the default pool dies, a warning says so and a new pool goes on from the checkpoints. Runs whose labels are not on
+    this machine are left out, with one warning; nothing is downloaded here.
 
     Args:
         specs: the runs.
@@ -51,7 +53,7 @@ def sweep(
             prints nothing; warnings stay.
 
     Returns:
-        The records, in the order of `specs`, without the runs that failed.
+        The records, in the order of `specs`, without the runs that failed and those whose labels are not here.
 
     Raises:
         ValueError: if the labels do not suffice for a run, or a record is damaged; before anything is trained.
@@ -60,13 +62,24 @@ def sweep(
         BrokenExecutor: if the given executor has broken, or has dropped a run, as Dask's does when its scheduler ends.
     """
     specs = list(specs)
-    total = sum(map(len, _waves(specs, store)))
+    missing = [spec for spec in dict.fromkeys(specs) if store.get(spec) is None]
+    absent = [spec for spec in missing if fingerprints(spec) is None]
+    if absent:
+        warnings.warn(
+            f"{len(absent)} runs are not recorded in {store.folder}, and their labels are not on this machine "
+            f"({', '.join(sorted({spec.molecule for spec in absent}))}): they are left out. "
+            f"`python -m asteroid.sweeps --profile {store.folder.name}` gets the labels and makes them",
+            stacklevel=2,
+        )
+    to_make = [spec for spec in missing if spec not in set(absent)]
+    for spec in to_make:
+        split_of(spec)  # what its labels do not suffice for should fail before anything is trained
+    total = sum(map(len, _waves(to_make, store)))
     if total:
         if progress:
-            recorded = sum(store.get(spec) is not None for spec in specs)
-            print(f"{recorded} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
+            print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
         with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
-            course = _Course(specs, store, bar, lines=progress and bar.disable)
+            course = _Course(to_make, store, bar, lines=progress and bar.disable)
             if executor is None:
                 course.run_in_processes()
             else:
@@ -127,6 +140,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.plan:
             print(workload.report(specs, store.folder, options.speed_up or workload.SPEED_UP))
             return
+        for molecule, level in sorted({one for spec in specs if store.get(spec) is None for one in sets_of(spec)}):
+            labels(molecule, level)  # downloaded where they are missing
         failed = len(specs) - len(sweep(specs, store))
         if not failed:  # these know what they train next only when they have seen what came before
             from asteroid import rounds  # which builds on sweeps
@@ -211,7 +226,7 @@ class _Course:
         # A worker elsewhere has another current folder. And Dask takes equal calls for one: a further attempt would get
         # the failure of the one before.
         store, call = Store(self.store.folder.absolute()), uuid.uuid4().hex
-        return executor.submit(_run_quietly, spec, store, spec.key, call)
+        return executor.submit(_run_quietly, spec, store, spec.key, fingerprints(spec), call)
 
     def _left(self) -> int:
         return sum(map(len, _waves(self.specs, self.store, self.failed)))
@@ -260,12 +275,14 @@ def _start_worker(threads: int) -> None:
     tqdm.set_lock(threading.RLock())
 
 
-def _run_quietly(spec: RunSpec, store: Store, key: str, call: str) -> tuple[Record, float]:
+def _run_quietly(
+    spec: RunSpec, store: Store, key: str, data: Mapping[str, str] | None, call: str
+) -> tuple[Record, float]:
     """In a worker: leave record and force field in the store; returns the record and the seconds it took."""
-    if spec.key != key:
+    if (spec.key, fingerprints(spec)) != (key, data):
         raise ValueError(
-            f"{spec.file_name} has the key {key} where the sweep was started: the worker's labels or its version of "
-            "asteroid are others; install the same on all machines"
+            f"{spec.file_name}: the worker's labels or its version of asteroid are not those with which the sweep was "
+            "started; install the same on all machines"
         )
     with _one_at_a_time:
         started = time.perf_counter()

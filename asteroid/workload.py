@@ -109,8 +109,8 @@ def trainings(spec: RunSpec) -> list[tuple[str, TrainConfig]]:
     return {
         "standard": [("standard", recipe.accurate)],
         "inaccurate": [stage_two],
-        "asteroid": [stage_two, stage_three] * len(recipe.gammas),
-        "asteroid-unweighted": [stage_two, stage_three],
+        "asteroid": [stage_three] * len(recipe.gammas),
+        "asteroid-unweighted": [stage_three],
         "asteroid-not-tuned": [stage_two] * len(recipe.gammas),
         "asteroid-multi": [stage_three],
         "multi-not-tuned": [stage_two] * len(recipe.gammas),  # of each molecule

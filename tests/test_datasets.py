@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import math
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -596,9 +597,9 @@ def test_what_an_npz_file_says_besides_its_labels_does_not_spoil_them(tmp_path: 
 # MD17, in the published layout, at the places where PyTorch Geometric keeps it
 
 
-def md17_like(few: LabelledSet) -> dict[str, np.ndarray]:
+def md17_like(few: LabelledSet, theory: str = "theory of the file") -> dict[str, np.ndarray]:
     arrays = arrays_of(few)
-    return {**arrays, "E": arrays["E"][:, None], "name": "ethanol", "theory": "theory of the file", "type": "d"}
+    return {**arrays, "E": arrays["E"][:, None], "name": "ethanol", "theory": theory, "type": "d"}
 
 
 def test_original_md17(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -649,7 +650,7 @@ def test_coupled_cluster_md17_is_downloaded_once_and_joined(tmp_path: Path, monk
         with zipfile.ZipFile(path, "w") as archive:
             for name, part in (("train", few[:6]), ("test", few[6:])):
                 content = io.BytesIO()
-                np.savez(content, **md17_like(part))
+                np.savez(content, **md17_like(part, "CCSD(T)"))
                 archive.writestr(f"ethanol_ccsd_t-{name}.npz", content.getvalue())
         return str(path)
 
@@ -685,6 +686,112 @@ def test_no_network(level: str, file: str, host: str, tmp_path: Path, monkeypatc
     assert host in message and file in message and str(tmp_path) in message and "Name or service" in message
     assert caught.value.__suppress_context__
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that were asked for; there is no network."""
+    asked = []
+
+    def download_url(url: str, folder: str) -> str:
+        asked.append(url)
+        raise URLError("Name or service not known")
+
+    sources._pyg_md17()  # importing it here would warn
+    monkeypatch.setattr("torch_geometric.datasets.md17.download_url", download_url)
+    return asked
+
+
+def published(root: Path, part: str, few: LabelledSet, theory: str = "CCSD(T)", molecule: str = "ethanol") -> Path:
+    """A file of the coupled-cluster set of a molecule, at its place."""
+    path = root / f"{molecule} CCSD(T)" / "raw" / f"{molecule}_ccsd_t-{part}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **md17_like(few, theory))
+    return path
+
+
+def test_the_published_training_file_alone_is_the_whole_set(tmp_path: Path, no_download: list[str]) -> None:
+    few = load("ethanol", "ccsd(t)")[:9]
+    published(tmp_path, "train", few)
+    labelled = load("md17:ethanol", "ccsd(t)", root=tmp_path)
+    assert_same_labels(labelled, few)
+    assert "training file only" in labelled.provenance["parts"] and "published_train" not in labelled.provenance
+    divided = split(labelled, None, 4, seed=0, valid=2)
+    assert (len(divided.train), len(divided.valid), len(divided.test)) == (4, 2, 3)
+    published(tmp_path, "test", few[6:])
+    both = load("md17:ethanol", "ccsd(t)", root=tmp_path)
+    assert len(both) == 12 and both.provenance["published_train"] == 9 and "parts" not in both.provenance
+    assert no_download == []
+
+
+def test_the_published_test_file_alone_is_no_training_set(tmp_path: Path, no_download: list[str]) -> None:
+    path = published(tmp_path, "test", load("ethanol", "ccsd(t)")[:9])
+    with pytest.raises(DatasetError, match=r"ethanol_ccsd_t-train.npz"):
+        load("md17:ethanol", "ccsd(t)", root=tmp_path)
+    assert len(no_download) == 1 and path.is_file()
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_a_truncated_file_of_md17_is_named(part: str, tmp_path: Path, no_download: list[str]) -> None:
+    few = load("ethanol", "ccsd(t)")[:9]
+    paths = {name: published(tmp_path, name, few) for name in ("train", "test")}
+    content = paths[part].read_bytes()
+    paths[part].write_bytes(content[: len(content) // 2])
+    with pytest.raises(DatasetError, match=f"ethanol_ccsd_t-{part}.npz.*Delete it"):
+        load("md17:ethanol", "ccsd(t)", root=tmp_path)
+    assert no_download == []
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_the_file_of_another_molecule_is_refused(part: str, tmp_path: Path, no_download: list[str]) -> None:
+    """Though it has the right name."""
+    few, other = load("ethanol", "ccsd(t)")[:9], load("methanol", "ccsd(t)")[:9]
+    published(tmp_path, "train", other if part == "train" else few)
+    published(tmp_path, "test", other if part == "test" else few)
+    with pytest.raises(DatasetError, match=f"ethanol_ccsd_t-{part}.npz holds CH4O, and ethanol is C2H6O.*Delete it"):
+        load("md17:ethanol", "ccsd(t)", root=tmp_path)
+    raw = tmp_path / "ethanol" / "raw"
+    raw.mkdir(parents=True)
+    np.savez(raw / "md17_ethanol.npz", **md17_like(other))
+    with pytest.raises(DatasetError, match="md17_ethanol.npz holds CH4O, and ethanol is C2H6O"):
+        load("md17:ethanol", "dft", root=tmp_path)
+
+
+@pytest.mark.parametrize("theory", ["PBE+vdW-TS", "DFT PBE"])
+def test_labels_of_density_functional_theory_are_no_coupled_cluster_ones(theory: str, tmp_path: Path) -> None:
+    few = load("ethanol", "ccsd(t)")[:9]
+    published(tmp_path, "train", few, theory)
+    with pytest.raises(DatasetError, match=re.escape(f"train.npz holds labels of {theory}, not of ccsd(t)")):
+        load("md17:ethanol", "ccsd(t)", root=tmp_path)
+
+
+@pytest.mark.parametrize("theory", ["CCSD(T)", "ccsd(t)/cc-pVTZ", ""])
+def test_coupled_cluster_labels_say_so_or_nothing(theory: str, tmp_path: Path) -> None:
+    published(tmp_path, "train", load("ethanol", "ccsd(t)")[:9], theory)
+    labelled = load("md17:ethanol", "ccsd(t)", root=tmp_path)
+    assert labelled.provenance["theory"] == (theory or "CCSD(T)")
+
+
+def test_files_whose_atoms_are_in_different_orders_are_refused(tmp_path: Path) -> None:
+    few = load("ethanol", "ccsd(t)")[:9]
+    published(tmp_path, "train", few)
+    order = torch.arange(len(few.z)).flip(0)
+    turned = replace(few, z=few.z[order], pos=few.pos[:, order], force=few.force[:, order])
+    published(tmp_path, "test", turned)
+    with pytest.raises(DatasetError, match="train and test files of md17:ethanol hold their atoms in different orders"):
+        load("md17:ethanol", "ccsd(t)", root=tmp_path)
+
+
+def test_every_molecule_of_md17_has_its_formula(tmp_path: Path) -> None:
+    """A file of methanol is refused for each of them, by its formula."""
+    methanol = load("methanol", "ccsd(t)")[:9]
+    names = {name: sources._pyg_md17().file_names[name] for name in sources.md17_molecules()}
+    for molecule, file in names.items():
+        raw = tmp_path / molecule / "raw"
+        raw.mkdir(parents=True)
+        np.savez(raw / file, **md17_like(methanol))
+        with pytest.raises(DatasetError, match=rf"holds CH4O, and {molecule} is C\d+H\d+"):
+            load(f"md17:{molecule}", "dft", root=tmp_path)
 
 
 def test_unknown_and_damaged_md17(tmp_path: Path) -> None:
@@ -784,7 +891,9 @@ def test_split_without_inaccurate_labels(accurate: LabelledSet) -> None:
         ({"budget": 50, "seed": -1}, "seed is -1; it must be a whole number, 0 or more"),
         ({"budget": 400}, r"budget 400 \+ valid 50 \+ test at least 1.*450.*largest possible budget here is 399"),
         ({"budget": 300, "test": 200}, "largest possible budget here is 200"),
-        ({"budget": 50, "valid": 0}, "valid is 0"),
+        ({"budget": 50, "valid": -1}, "valid is -1; it must be a whole number, 0 or more"),
+        ({"budget": 50, "valid": 2.5}, "valid is 2.5; it must be a whole number"),
+        ({"budget": 450, "valid": 0}, r"budget 450 \+ valid 0 \+ test at least 1.*largest possible budget here is 449"),
         ({"budget": 50, "valid": 600}, "largest possible budget here is 0"),
         ({"budget": 50, "inaccurate_budget": 0}, "inaccurate_budget is 0"),
         ({"budget": 50, "inaccurate_budget": 9900}, "inaccurate_budget is 9900, but only 9600 of the 10000"),
@@ -793,6 +902,22 @@ def test_split_without_inaccurate_labels(accurate: LabelledSet) -> None:
 def test_impossible_splits(arguments: dict, message: str, accurate: LabelledSet, cheap: LabelledSet) -> None:
     with pytest.raises(DatasetError, match=message):
         split(accurate, cheap, **{"seed": 0, **arguments})
+
+
+def test_a_split_without_validation_has_these_frames_for_training(accurate: LabelledSet, cheap: LabelledSet) -> None:
+    """The test frames are those of a split with validation, and no cheap frame is one of them."""
+    most = len(accurate) - 30
+    without, usual = split(accurate, cheap, most, 0, valid=0, test=30), split(accurate, cheap, most - 50, 0, test=30)
+    assert without.valid is None and (len(without.train), len(without.test)) == (most, 30)
+    assert without.test.fingerprint == usual.test.fingerprint
+    learned, known = (part.pos.flatten(1) for part in (without.train, accurate))
+    assert len({tuple(frame) for frame in torch.cat([learned, without.test.pos.flatten(1)]).tolist()}) == len(known)
+    assert len(without.test.paired_with(without.inaccurate)[0]) == 0
+    # What is not held out for validation may be learned from cheap labels too.
+    assert len(without.inaccurate) == len(usual.inaccurate) + len(usual.valid)
+    assert split(accurate, None, 50, 0, valid=0).inaccurate is None
+    small, large = (split(accurate, cheap, budget, 0, valid=0) for budget in (20, 60))
+    assert torch.equal(large.train.pos[:20], small.train.pos) and small.test.fingerprint != without.test.fingerprint
 
 
 def test_split_of_different_molecules(accurate: LabelledSet) -> None:

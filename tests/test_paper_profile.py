@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from asteroid import datasets, profiles, runs, sources, sweeps
+from asteroid import spec as run_specs
 from asteroid.runs import RunSpec, Store
 from asteroid.training import TrainConfig
 
@@ -34,7 +35,7 @@ def frames(molecule: str, first: int, number: int) -> dict[str, np.ndarray]:
     place = 1.3 * np.argwhere(np.ones((3, 3, 3)))[: len(z)]
     noise = generator.normal(scale=0.05, size=(number, len(z), 3))
     energy = np.arange(first, first + number, dtype=float)[:, None]
-    return {"R": place + noise, "z": z, "E": energy, "F": -50 * noise, "name": molecule, "theory": "none", "type": "d"}
+    return {"R": place + noise, "z": z, "E": energy, "F": -50 * noise, "name": molecule, "theory": "", "type": "d"}
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +68,11 @@ def root(published, tmp_path_factory):
         return str(path)
 
     sources._pyg_md17()  # importing it here would warn
-    caches = (runs._read, runs._fingerprint)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASTEROID_MD17", str(folder))
         patch.setattr("torch_geometric.datasets.md17.download_url", download_url)
         yield folder
-    for cached in caches:
-        cached.cache_clear()
+    run_specs._read.cache_clear()
 
 
 def specs_of(molecule: str, model: str = "egnn") -> list[RunSpec]:

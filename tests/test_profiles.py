@@ -7,7 +7,7 @@ import yaml
 
 from asteroid import methods, models, profiles, runs
 
-NAMES = ["laptop", "paper", "smoke"]
+NAMES = ["laptop", "md17", "paper", "smoke"]
 EMBEDDED = ["laptop", "smoke"]
 
 
@@ -96,7 +96,8 @@ def test_the_simulations_are_those_of_figure_6(name):
     sizes = profiles.load(name).dynamics
     assert set(sizes) == {"molecule", "steps", "replicas", "step_molecule", "step_sizes", "length", "runs"}
     molecules = (sizes["molecule"], sizes["step_molecule"])
-    assert molecules == (("md17:benzene", "md17:aspirin") if name == "paper" else ("methanol", "methanol"))
+    published = name in ("md17", "paper")
+    assert molecules == (("md17:benzene", "md17:aspirin") if published else ("methanol", "methanol"))
     assert sizes["steps"] % 4 == 0 and min(sizes["replicas"], sizes["runs"]) > 1
     if name != "smoke":
         assert (sizes["steps"], sizes["length"], sizes["runs"]) == (10_000, 1000, 20)

@@ -18,6 +18,7 @@ from tiny import ASTEROID, STANDARD, with_recipe
 from asteroid import datasets, runs, stages, training
 from asteroid.force_field import ForceField
 from asteroid.runs import Record, RunSpec, Store
+from asteroid.spec import fingerprints
 
 QUICK = replace(tiny.TRAIN, steps=8)
 
@@ -92,18 +93,49 @@ def test_what_a_method_does_not_use_is_no_part_of_its_key(spec, same):
 
 def test_the_key_changes_with_the_version_of_the_recipe(monkeypatch):
     before = STANDARD.key
-    monkeypatch.setattr(runs, "RECIPE_VERSION", runs.RECIPE_VERSION + 1)
+    monkeypatch.setattr("asteroid.spec.RECIPE_VERSION", 1000)
     assert STANDARD.key != before
 
 
 def test_stage_one_is_the_standard_training_of_the_same_labels():
-    (theta_a,) = ASTEROID.builds_on
+    (theta_a,) = NO_TUNING.builds_on
     assert theta_a.key == STANDARD.key
-    assert replace(ASTEROID, inaccurate_budget=20).builds_on == (theta_a,)
-    assert with_recipe(ASTEROID, identification=QUICK).builds_on == (
+    assert replace(NO_TUNING, inaccurate_budget=20).builds_on == (theta_a,)
+    assert with_recipe(NO_TUNING, identification=QUICK).builds_on == (
         with_recipe(STANDARD, identification=QUICK, accurate=QUICK),
     )
-    assert STANDARD.builds_on == replace(ASTEROID, method="asteroid-unweighted").builds_on == ()
+    assert STANDARD.builds_on == INACCURATE.builds_on == ()
+
+
+def test_stage_three_starts_from_the_runs_that_end_with_stage_two():
+    """Of several γ, from one each; they know nothing of the settings of stage 3, so that several may start from one."""
+    assert ASTEROID.builds_on == (NO_TUNING,)
+    assert with_recipe(ASTEROID, fine_tuning=QUICK).builds_on[0].key == NO_TUNING.key
+    several = with_recipe(ASTEROID, gammas=(0.5, 2.0)).builds_on
+    assert [one.recipe.gammas for one in several] == [(0.5,), (2.0,)] and len({one.key for one in several}) == 2
+    (theta_i,) = NO_WEIGHTS.builds_on
+    assert theta_i.key == INACCURATE.key
+    split, of_theta_i = runs.split_of(NO_WEIGHTS), runs.split_of(theta_i)
+    assert split.inaccurate.fingerprint == of_theta_i.inaccurate.fingerprint
+
+
+@pytest.mark.parametrize("gammas", [(1.0,), (0.5, 2.0)])
+@pytest.mark.parametrize("method", ["asteroid", "asteroid-unweighted"])
+def test_a_run_in_parts_is_the_whole_chain(method, gammas, store):
+    """The weights, the bias, and the seconds of everything that went into them."""
+    spec = with_recipe(replace(ASTEROID, method=method), gammas=gammas)
+    record = runs.run(spec, store, progress=False)
+    ours = runs.force_field(spec, store)
+    whole = stages.asteroid(runs.split_of(spec), spec.recipe, weighted=method == "asteroid", progress=False)
+    assert torch.equal(tiny.weights(ours.model), tiny.weights(whole.model))
+    assert record.gamma == (whole.provenance["gamma"] if method == "asteroid" else None)
+    assert (ours.bias is None and whole.bias is None) or torch.equal(ours.bias, whole.bias)
+    assert ours.provenance["valid_force_mae_by_gamma"] == whole.provenance["valid_force_mae_by_gamma"]
+    thetas_i = spec.builds_on
+    stage_one = {theta_a.key: theta_a for theta_i in thetas_i for theta_a in theta_i.builds_on}.values()
+    parts = [runs.force_field(one, store).provenance["seconds"] for one in (*stage_one, *thetas_i)]
+    assert sum(parts) < record.seconds == ours.provenance["seconds_of_all_stages"]
+    assert list(record.histories) == list(runs._record(spec, runs.split_of(spec), whole).histories)
 
 
 def test_unknown_method_lists_the_known():
@@ -120,7 +152,7 @@ def test_unknown_method_lists_the_known():
         ({"inaccurate_budget": -1}, "inaccurate_budget is -1, expected a whole number of 1 or more"),
         ({"test": 1}, "test is 1, expected a whole number of 2 or more"),
         ({"seed": -1}, "seed is -1, expected a whole number of 0 or more"),
-        ({"budget": -3, "valid": 0}, "budget is -3, .*; valid is 0, "),
+        ({"budget": -3, "valid": -1}, "budget is -3, .*; valid is -1, expected a whole number of 0 or more"),
     ],
 )
 def test_numbers_that_no_run_can_have_are_refused(numbers, message):
@@ -139,7 +171,7 @@ def in_a_file(labelled: datasets.LabelledSet, path: Path) -> RunSpec:
     return replace(STANDARD, molecule=path)
 
 
-def test_the_run_of_a_file_is_known_by_its_labels_wherever_the_file_lies(tmp_path, store):
+def test_the_record_of_a_file_is_shown_wherever_the_file_lies_but_not_for_other_labels(tmp_path, store):
     labelled = datasets.load("methanol", "ccsd(t)")
     spec = in_a_file(labelled, tmp_path / "mine" / "methanol.npz")
     record = runs.run(spec, store, progress=False)
@@ -147,7 +179,9 @@ def test_the_run_of_a_file_is_known_by_its_labels_wherever_the_file_lies(tmp_pat
     moved = in_a_file(labelled, tmp_path / "moved" / "methanol.npz")
     assert moved.key == spec.key and store.get(moved).errors == record.errors
     other = in_a_file(replace(labelled, force=labelled.force * 1.01), tmp_path / "other" / "methanol.npz")
-    assert other.key != spec.key
+    assert other.key == spec.key
+    with pytest.warns(UserWarning, match=r"other labels than those on this machine \(ccsd.* of methanol\)"):
+        assert store.get(other) is None
 
 
 def test_the_files_of_two_levels_have_one_name(tmp_path):
@@ -274,7 +308,8 @@ def test_an_interrupted_run_goes_on_at_the_stage_under_way(store, monkeypatch):
     trained, fit = [], training.fit
 
     def killed_in_the_last_stage(model, train, *args, **options):
-        trained.append(train.level)
+        (labels,) = training.as_list(train)
+        trained.append(labels.level)
         if len(trained) == 3:
             raise KeyboardInterrupt
         return fit(model, train, *args, **options)
@@ -320,10 +355,10 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
     path, labels = tmp_path / "mine.npz", datasets.load("methanol", "ccsd(t)")[:30]
     datasets.save(labels, path)
     spec = replace(STANDARD, molecule=str(path))
-    before, force = spec.key, runs.split_of(spec).train.force
+    before, force = fingerprints(spec), runs.split_of(spec).train.force
     datasets.save(replace(labels, force=2 * labels.force), path)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # a clock may be coarse
-    assert spec.key != before and torch.equal(runs.split_of(spec).train.force, 2 * force)
+    assert fingerprints(spec) != before and torch.equal(runs.split_of(spec).train.force, 2 * force)
 
 
 def test_labels_that_change_while_a_run_is_made_leave_no_record_of_theirs(store, tmp_path, monkeypatch):

@@ -139,14 +139,14 @@ def test_a_selection_that_changes_nothing_is_no_other_run():
 
 
 def test_what_chose_the_frames_is_trained_before():
-    (theta_a,) = chosen(ASTEROID, "disagreement", 6, 9).builds_on
+    (theta_a,) = chosen(ASTEROID, "disagreement", 6, 9).builds_on[0].builds_on
     ensemble = theta_a.builds_on
     assert [one.budget for one in ensemble] == [9] * 3 and len({one.key for one in ensemble}) == 3
     assert ensemble[0].selection == Selection(CANDIDATES, "disagreement", (6,))
     first = ensemble[0].builds_on
     assert [one.budget for one in first] == [6] * 3 and first[0] == replace(theta_a, budget=6, selection=None)
     assert not any(one.builds_on for one in first)
-    (theta_a,) = chosen(ASTEROID, "bias", 6).builds_on
+    (theta_a,) = chosen(ASTEROID, "bias", 6).builds_on[0].builds_on
     assert theta_a.builds_on == first[:1]
 
 
@@ -161,7 +161,8 @@ def test_runs_train_on_the_frames_that_were_chosen(tmp_path):
     assert at_random.tolist() == list(range(12))
     assert by_bias[:6].tolist() == list(range(6)) and len(set(by_bias.tolist())) == 12
     # The first round's θ_A chose three frames, those whose labels it finds worst.
-    (theta_a,) = specs[1].builds_on
+    (theta_i,) = specs[1].builds_on
+    (theta_a,) = theta_i.builds_on
     (of_nine,) = theta_a.builds_on
     (first,) = of_nine.builds_on
     cheap = datasets.load("methanol", "pbe")
@@ -174,10 +175,10 @@ def test_runs_train_on_the_frames_that_were_chosen(tmp_path):
     assert trained.provenance["fingerprints"]["train"] == labels.fingerprint
     assert records[1].label_seconds["accurate"] is not None
     # An ensemble disagrees if its members do not begin alike.
-    (theta_a,) = specs[2].builds_on
+    (theta_a,) = specs[2].builds_on[0].builds_on
     members = [runs.force_field(member, store) for member in theta_a.builds_on]
     assert len({member.provenance["start"] for member in members}) == len(members) > 1
     # It is the same again from the records, where the force fields are gone.
-    store.force_field_path(specs[1]).unlink()
-    store.force_field_path(first).unlink()
+    for gone in (specs[1], theta_i, first):
+        store.force_field_path(gone).unlink()
     assert runs.force_field(specs[1], store, progress=False).provenance["fingerprints"]["train"] == labels.fingerprint

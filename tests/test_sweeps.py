@@ -16,7 +16,7 @@ import pytest
 import tiny
 from tiny import ASTEROID, STANDARD
 
-from asteroid import rounds, runs, sweeps, training
+from asteroid import profiles, rounds, runs, sources, sweeps, training
 from asteroid.runs import Record, RunSpec, Store
 
 
@@ -69,11 +69,19 @@ def test_stage_one_is_trained_once_for_several_amounts_of_inaccurate_labels(stor
     specs = [
         ASTEROID,
         replace(ASTEROID, inaccurate_budget=15),
-        replace(ASTEROID, method="asteroid-not-tuned"),
+        replace(ASTEROID, method="asteroid-not-tuned"),  # the stage 2 of the first
         STANDARD,
     ]
     assert len(sweep(specs, store)) == 4
-    assert sorted(trainings) == sorted(["ccsd(t)"] + 2 * ["pbe", "ccsd(t)"] + ["pbe"])
+    assert sorted(trainings) == sorted(["ccsd(t)"] + 2 * ["pbe", "ccsd(t)"])
+
+
+def test_stage_two_is_trained_once_for_several_stages_three(store, trainings):
+    specs = [tiny.with_recipe(ASTEROID, fine_tuning=replace(tiny.TRAIN, steps=steps)) for steps in (2, 3, 4)]
+    sweep(specs, store)
+    assert sorted(trainings) == sorted(["ccsd(t)", "pbe"] + 3 * ["ccsd(t)"])
+    sweep([replace(ASTEROID, method="asteroid-unweighted"), replace(ASTEROID, method="inaccurate")], store)
+    assert trainings[5:] == ["pbe", "ccsd(t)"]
 
 
 def test_a_shared_stage_one_gives_what_the_whole_chain_alone_gives(store, tmp_path):
@@ -141,6 +149,24 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_trained(store, train
     with pytest.raises(ValueError, match="budget"):
         sweep([STANDARD, replace(STANDARD, budget=100_000)], store)
     assert trainings == []
+
+
+def test_runs_whose_labels_are_not_here_are_left_out_with_one_warning(store, trainings, tmp_path, monkeypatch):
+    """Nothing is downloaded; the others are made, and what is recorded is shown."""
+
+    def refused(*args):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setenv("ASTEROID_MD17", str(tmp_path))
+    sources._pyg_md17()  # importing it here would warn
+    monkeypatch.setattr("torch_geometric.datasets.md17.download_url", refused)
+    absent = [replace(STANDARD, molecule="md17:ethanol", seed=seed) for seed in range(3)]
+    with pytest.warns(UserWarning, match=r"2 runs .*labels are not on this machine \(md17:ethanol\)") as caught:
+        (first,) = sweep([STANDARD], store)
+        store.put(replace(first, spec=absent[0], key=absent[0].key, data={"ccsd(t) of ethanol": "0" * 16}))
+        records = sweep([*absent, STANDARD, replace(STANDARD, budget=8)], store)
+    assert len(caught) == 1 and trainings == ["ccsd(t)"] * 2
+    assert [record.spec for record in records] == [absent[0], STANDARD, replace(STANDARD, budget=8)]
 
 
 SWEEP = """
@@ -213,15 +239,15 @@ def test_a_given_executor_that_breaks_is_the_callers_to_mend(store):
 class Elsewhere(Executor):
     """A worker of another machine: in another current folder, with a store of its own unless the folder is shared."""
 
-    def __init__(self, folder: Path, shared: bool, **other: str):
+    def __init__(self, folder: Path, shared: bool, **other: object):
         self.folder, self.shared, self.other = folder, shared, other
 
-    def submit(self, function, spec, store, key, call) -> Future:
+    def submit(self, function, spec, store, key, data, call) -> Future:
         future, back = Future(), Path.cwd()
         os.chdir(self.folder)
         try:
             there = store if self.shared else Store(self.folder / "own")
-            future.set_result(function(spec, there, self.other.get("key", key), call))
+            future.set_result(function(spec, there, self.other.get("key", key), self.other.get("data", data), call))
         except Exception as error:
             future.set_exception(error)
         finally:
@@ -240,10 +266,11 @@ def test_a_relative_folder_is_that_of_the_sweep_and_no_record_stays_elsewhere(sh
 
 
 @pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
-def test_a_worker_with_other_labels_or_another_version_makes_nothing(store, tmp_path, trainings):
-    assert sweeps.sweep([STANDARD], store, Elsewhere(tmp_path, True, key="0" * 16), progress=False) == []
+@pytest.mark.parametrize("other", [{"key": "0" * 16}, {"data": {"ccsd(t) of methanol": "0" * 16}}], ids=str)
+def test_a_worker_with_other_labels_or_another_version_makes_nothing(other, store, tmp_path, trainings):
+    assert sweeps.sweep([STANDARD], store, Elsewhere(tmp_path, True, **other), progress=False) == []
     failure = json.loads((store.folder / "failures" / STANDARD.file_name).read_text())
-    assert "key 0000000000000000 where the sweep was started" in failure["error"] and trainings == []
+    assert "are not those with which the sweep was started" in failure["error"] and trainings == []
 
 
 def test_a_process_makes_one_run_at_a_time(store, monkeypatch):
@@ -384,7 +411,7 @@ def test_the_command_line_makes_the_runs_of_a_profile(smoke):
 
 @pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
 def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, monkeypatch, capsys):
-    failing(monkeypatch, 10, training.TrainingDiverged("NaN"), times=100)
+    failing(monkeypatch, 9, training.TrainingDiverged("NaN"), times=100)  # stage 2, which holds out one label of ten
     with pytest.raises(SystemExit) as stop:
         sweeps.main(["--profile", "smoke"])
     assert re.match("1 of 2 runs failed, see .*failures", stop.value.code)  # which Python prints, and exits with 1
@@ -407,4 +434,4 @@ def test_the_command_line_refuses_an_unknown_profile_in_one_line():
     command = [sys.executable, "-m", "asteroid.sweeps", "--profile", "desktop"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == "unknown profile 'desktop'; known: laptop, paper, smoke\n"
+    assert done.stderr == f"unknown profile 'desktop'; known: {', '.join(profiles.names())}\n"

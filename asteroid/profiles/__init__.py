@@ -54,6 +54,10 @@ class Profile:
             md_steps, recipes.
         dynamics: of the simulations: molecule, steps and replicas of the long ones (Fig 6a), step_molecule,
             step_sizes, length (fs) and number (runs) of the short ones (Fig 6b).
+        tuning: of the page that shows how the recipes were found: by molecule, the `molecules` (levels, numbers of labels);
+            the one where settings were `searched`; by optimiser and model, the `learning_rates`, that which was chosen
+            first; the `fine_tuning` rates; the `lengths` by method, in those of the recipe; and `repeated`, the molecules
+            of which so many `seeds` show the spread.
         toy: of the toy example (appendix A.5): numbers of `accurate` points, `few` of them where something else varies,
             the `largest_bias` of a point, `steps`, and the number of `seeds`.
     """
@@ -82,6 +86,7 @@ class Profile:
     your_molecule: Mapping[str, Any]
     dynamics: Mapping[str, Any]
     toy: Mapping[str, Any]
+    tuning: Mapping[str, Any]
 
     def accurate_level(self, molecule: str) -> str:
         """Level of a molecule's accurate labels; ValueError lists the molecules where the level depends on them."""
@@ -185,6 +190,7 @@ class Profile:
             for part in ("asteroid-not-tuned", "asteroid-unweighted"):
                 specs += self.low_resource(part, model)
             specs += self.empirical_specs(model)
+            specs += [spec for method in ("standard", "asteroid") for spec in self.few_specs(method, model)]
         specs += [spec for gamma in self.gammas for spec in self.gamma_specs("gemnet-t", gamma)]
         for molecule in self.planner["molecules"]:
             specs += [spec for part in self.planner_specs(molecule).values() for spec in part]
@@ -243,6 +249,63 @@ class Profile:
         return specs | {
             "grid": [spec for method in ("standard", "asteroid") for spec in self.specs(method, model, (molecule,))],
             "sampled": [replace(spec, inaccurate=self.sampled) for spec in few],
+        }
+
+    def tuning_specs(self, model: str) -> dict[str, dict[tuple, RunSpec]]:
+        """The runs of the page on tuning, by name and by what varies; but for "seeds" of the first seed only.
+
+        "optimizers": standard training by molecule, optimiser and learning rate; more than one rate where it was
+        searched. "lengths": by method and factor, standard training, cheap labels alone and ASTEROID, whose last stage
+        alone is lengthened. "rates": ASTEROID by the learning rate of its last stage. "validation": by method and number
+        of validation frames, with the second of `few` budgets. "seeds": by molecule, method and seed.
+        """
+        recipe, tuning = self.recipe(model), self.tuning
+        searched = tuning["searched"]
+
+        def spec(molecule: str, method: str, recipe: Recipe, seed: int = self.seeds[0]) -> RunSpec:
+            sizes = dict(tuning["molecules"][molecule])
+            if method != "standard":  # at the cost of standard training's
+                sizes["budget"] -= self.given_up
+            return RunSpec(molecule=molecule, method=method, recipe=recipe, seed=seed, valid=self.valid, **sizes)
+
+        def changed(stage: str, **changes: Any) -> Recipe:
+            return replace(recipe, gammas=recipe.gammas[:1], **{stage: replace(getattr(recipe, stage), **changes)})
+
+        def longer(stage: str, factor: float) -> Recipe:
+            config = getattr(recipe, stage)
+            return changed(stage, steps=round(factor * config.steps), decay_steps=round(factor * config.decay_steps))
+
+        stage_of = {"standard": "accurate", "inaccurate": "inaccurate", "asteroid": "fine_tuning"}
+        return {
+            "optimizers": {
+                (molecule, optimizer, rate): spec(
+                    molecule, "standard", changed("accurate", optimizer=optimizer, learning_rate=rate)
+                )
+                for molecule in tuning["molecules"]
+                for optimizer, rates in tuning["learning_rates"][model].items()
+                for rate in (rates if molecule == searched else rates[:1])
+            },
+            "lengths": {
+                (method, factor): spec(searched, method, longer(stage_of[method], factor))
+                for method, factors in tuning["lengths"].items()
+                for factor in factors
+            },
+            "rates": {
+                (rate,): spec(searched, "asteroid", changed("fine_tuning", learning_rate=rate))
+                for rate in tuning["fine_tuning"]
+            },
+            "validation": {
+                (method, valid): replace(spec(searched, method, changed("accurate")), budget=budget, valid=valid)
+                for budget in self.few[1:2]
+                for method in ("standard", "asteroid")
+                for valid in (0, self.valid)
+            },
+            "seeds": {
+                (molecule, method, seed): spec(molecule, method, recipe, seed)
+                for molecule in tuning["repeated"]
+                for method in ("standard", "asteroid")
+                for seed in range(tuning["seeds"])
+            },
         }
 
     def compared(self, model: str) -> dict[str, list[RunSpec]]:
