@@ -179,15 +179,14 @@ def verdicts(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFra
     standard = {spec.seed: spec for spec in profile.low_resource("standard", model, (molecule,))}
     rows, records = {}, {}
     for level, specs in by_level.items():
-        stage_one = [one for spec in specs for one in spec.builds_on]
+        stage_one = [spec.stage_one for spec in specs]
         alone = [standard[spec.seed] for spec in specs]
         made = {record.spec: record for record in sweeps.sweep([*stage_one, *alone, *specs], store)}
         cheap = datasets.load(molecule, level=level)
         # Of the labels that the runs were given, seed by seed.
         reports = [
             bias.bias_report(runs.split_of(spec).train, cheap, made[one].valid_force_mae)
-            for spec in specs
-            for one in spec.builds_on
+            for spec, one in zip(specs, stage_one, strict=True)
         ]
         lower = [
             100 * (1 - made[ours].errors["force_mae"] / made[theirs].errors["force_mae"])

@@ -176,8 +176,7 @@ class RunSpec:
     def builds_on(self) -> "tuple[RunSpec, ...]":
         """The runs whose force fields this one builds on, and other runs too: θ_A, θ_I or θ_SM.
 
-        θ_A is that of standard training on the same accurate labels, with the settings of stage 1. Standard training on
-        chosen labels builds on those of the round before, which chose them.
+        Standard training on chosen labels builds on those of the round before, which chose them.
         """
         if self.method == "standard":
             if not (self.selection and self.selection.rounds):
@@ -200,10 +199,14 @@ class RunSpec:
             return (replace(self, method="multi-not-tuned"),)
         if self.method not in ("asteroid-not-tuned", "multi-not-tuned"):
             return ()
-        recipe = replace(self.recipe, accurate=self.recipe.identification)
-        theta_a = replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
         molecules = self.together or ((self.molecule, self.accurate),)
-        return tuple(replace(theta_a, molecule=molecule, accurate=level) for molecule, level in molecules)
+        return tuple(replace(self.stage_one, molecule=molecule, accurate=level) for molecule, level in molecules)
+
+    @property
+    def stage_one(self) -> "RunSpec":
+        """The run whose force field is θ_A for this one: standard training with the settings of stage 1."""
+        recipe = replace(self.recipe, accurate=self.recipe.identification)
+        return replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
 
 
 def split_of(spec: RunSpec) -> datasets.Split:

@@ -54,10 +54,10 @@ class Profile:
             md_steps, recipes.
         dynamics: of the simulations: molecule, steps and replicas of the long ones (Fig 6a), step_molecule,
             step_sizes, length (fs) and number (runs) of the short ones (Fig 6b).
-        tuning: of the page that shows how the recipes were found: by molecule, the `molecules` (levels, numbers of labels);
-            the one where settings were `searched`; by optimiser and model, the `learning_rates`, that which was chosen
-            first; the `fine_tuning` rates; the `lengths` by method, in those of the recipe; and `repeated`, the molecules
-            of which so many `seeds` show the spread.
+        tuning: of the page that shows how recipes were found: the `molecules` (levels and numbers of labels) and the
+            one where settings were `searched`; by model and optimiser, the `learning_rates`, that which was chosen
+            first; the rates of the last stage, `fine_tuning`; the `lengths` by method, in those of the recipe; and the
+            molecules that are `repeated` with so many `seeds`.
         toy: of the toy example (appendix A.5): numbers of `accurate` points, `few` of them where something else varies,
             the `largest_bias` of a point, `steps`, and the number of `seeds`.
     """
@@ -256,8 +256,8 @@ class Profile:
 
         "optimizers": standard training by molecule, optimiser and learning rate; more than one rate where it was
         searched. "lengths": by method and factor, standard training, cheap labels alone and ASTEROID, whose last stage
-        alone is lengthened. "rates": ASTEROID by the learning rate of its last stage. "validation": by method and number
-        of validation frames, with the second of `few` budgets. "seeds": by molecule, method and seed.
+        alone is lengthened. "rates": ASTEROID by the learning rate of its last stage. "validation": by method and
+        number of validation frames, with the second of `few` budgets. "seeds": by molecule, method and seed.
         """
         recipe, tuning = self.recipe(model), self.tuning
         searched = tuning["searched"]
