@@ -19,9 +19,6 @@ except ImportError:  # Windows has none
     fcntl = None
 
 
-_OTHERS = ("md-", "toy-")  # how the names of the files of other records begin
-
-
 class Recorded(Protocol):
     """What a record is kept of: a run, a simulation or a toy example."""
 
@@ -94,12 +91,12 @@ class Store:
         """
         found = []
         for path in sorted(self.folder.glob("*.json")):
-            if not path.name.startswith(_OTHERS):
-                try:
-                    spec = RunSpec.from_json(json.loads(path.read_text(encoding="utf-8"))["spec"])
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
-                    raise _damaged(path, error) from None
-                found.append(self.get(spec))
+            try:
+                spec = json.loads(path.read_text(encoding="utf-8"))["spec"]
+                if "recipe" in spec:  # simulations and toy examples have none
+                    found.append(self.get(RunSpec.from_json(spec)))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise _damaged(path, error) from None
         return [record for record in found if record is not None]
 
     def put(self, record: Record) -> Path:
@@ -111,6 +108,10 @@ class Store:
     def force_field_path(self, spec: RunSpec) -> Path:
         """Where the force field of a run lies, on the machine that made it."""
         return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
+
+    def has_force_field(self, spec: RunSpec) -> bool:
+        """Whether the force field of a run lies here, made from the labels that are here."""
+        return self.force_field_path(spec).exists() and self.get(spec) is not None
 
     def work(self, spec: Recorded) -> Path:
         """Folder of the checkpoints of what is under way."""

@@ -47,7 +47,7 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceF
     That of Δ-ML includes the cheap level, which is computed at every call.
     """
     path = store.force_field_path(spec)
-    if not path.exists():
+    if not store.has_force_field(spec):
         _make(spec, store, progress)
     if spec.method == "sgdml":
         return sgdml.SGDMLForceField.load(path)
@@ -94,7 +94,7 @@ def _make(spec: RunSpec, store: Store, progress: bool) -> None:
     """Train the force field of a run, and record it if that is missing; not what another process did meanwhile."""
     with store.alone(spec):
         data, path, recorded = fingerprints(spec), store.force_field_path(spec), store.get(spec) is not None
-        if not (recorded and path.exists()):
+        if not store.has_force_field(spec):
             split = _chosen_split(spec, store, progress)
             trained = _train(spec, split, store, progress)
             record = None if recorded else _record(spec, split, trained)

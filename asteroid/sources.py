@@ -406,7 +406,7 @@ def _check_md17(path: str, labels: Mapping[str, Any], molecule: str, level: str)
             "it and load again to download the right one."
         )
     theory = labels["text"].get("theory", "")
-    if level.startswith("ccsd") and theory and "CC" not in theory.upper():
+    if level.startswith("ccsd") and any(name in theory.upper() for name in ("DFT", "PBE")):
         raise DatasetError(f"{path} holds labels of {theory}, not of {level}. Delete it and load again.")
 
 

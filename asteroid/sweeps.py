@@ -261,9 +261,7 @@ def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> li
     while wave:
         # What this wave builds on belongs to an earlier one, though it may have been asked for as well.
         earlier = {one.key: one for spec in wave.values() for one in spec.builds_on}
-        earlier = {
-            key: one for key, one in earlier.items() if not store.force_field_path(one).exists() and key not in failed
-        }
+        earlier = {key: one for key, one in earlier.items() if not store.has_force_field(one) and key not in failed}
         waves = [list(wave.values()), *([one for one in later if one.key not in wave] for later in waves)]
         wave = earlier
     return waves

@@ -26,12 +26,13 @@ LAYERS = {
     "files": set(),
     "processes": set(),
     "objectives": {"forces", "losses"},
+    "optimisers": set(),
     "models": {"models", "units"},
     "sources": {"files", "units"},
     "checks": {"sources", "units"},
     "export": {"files", "sources", "units"},
     "datasets": {"checks", "export", "sources"},
-    "training": {"files", "forces", "identity", "losses", "machine", "objectives"},
+    "training": {"files", "forces", "identity", "losses", "machine", "objectives", "optimisers"},
     "evaluator": {"forces", "models"},
     "force_field": {"evaluator", "files", "models", "training"},
     "calculator": {"evaluator", "force_field", "units"},
@@ -58,14 +59,15 @@ LAYERS = {
     },
     "methods": {"stages"},
     "selection": {"datasets", "force_field", "losses"},
+    "spec": {"baselines", "datasets", "files", "methods", "selection", "stages", "training"},
+    "records": {"files", "spec"},
     "runs": {
-        *("baselines", "datasets", "force_field", "losses", "methods", "records", "selection", "several", "stages"),
+        *("baselines", "datasets", "force_field", "losses", "records", "selection", "several", "spec", "stages"),
     },
-    "records": {"files"},
-    "simulations": {"datasets", "dynamics", "levels", "records", "runs", "stability"},
+    "simulations": {"datasets", "dynamics", "files", "levels", "records", "runs", "spec", "stability"},
     "profiles": {"runs", "stages", "training"},
     "workload": {"methods", "models", "runs", "stages", "training"},
-    "sweeps": {"baselines", "book", "processes", "profiles", "runs", "training", "workload"},
+    "sweeps": {"baselines", "book", "processes", "profiles", "runs", "spec", "training", "workload"},
     "comparison": {"methods", "planner", "profiles", "records", "runs"},
     "judges": {
         *("comparison", "datasets", "levels", "methods", "planner", "profiles", "records", "runs", "simulations"),
@@ -80,11 +82,14 @@ LAYERS = {
     "plots_method": {"plots"},
     "plots_planner": {"plots"},
     "plots_molecule": {"plots", "stability"},
-    "toy": {"losses", "records"},
+    "toy": {"files", "losses", "records"},
     "step_cost": {"baselines", "datasets", "force_field", "machine", "models", "runs", "stages"},
 }
 CORE = ("models", "losses", "forces", "training")  # no ASE, no tables, no notebooks, no files of labels
-NEVER_AT_THE_TOP = {"psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"}
+NEVER_AT_THE_TOP = {
+    *("psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"),
+    "pytorch_optimizer",
+}
 HEAVY = {"torch", "ase", "matplotlib", "pandas", "seaborn", "numpy", *NEVER_AT_THE_TOP}
 
 

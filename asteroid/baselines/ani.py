@@ -147,6 +147,6 @@ def transfer(
         raise ValueError("a split has no inaccurate labels; give datasets.split a second set for every molecule")
     cheap, train, valid = ([getattr(part, name) for part in splits] for name in ("inaccurate", "train", "valid"))
     keep = {"seed": seed, "folder": folder, "progress": progress}
-    general = stages.train_on_inaccurate(cheap, valid, None, math.inf, recipe, **keep)
+    general = stages.train_on_inaccurate(cheap, None, math.inf, recipe, **keep)
     general = stages.fine_tune(general, train, valid, recipe, **keep)
     return stages.fine_tune(general, split.train, split.valid, recipe, **keep)
