@@ -93,7 +93,7 @@ class Store:
         for path in sorted(self.folder.glob("*.json")):
             try:
                 spec = json.loads(path.read_text(encoding="utf-8"))["spec"]
-                if "recipe" in spec:  # simulations and toy examples have none
+                if "method" in spec:  # simulations and toy examples have none
                     found.append(self.get(RunSpec.from_json(spec)))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise _damaged(path, error) from None

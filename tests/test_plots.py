@@ -64,6 +64,7 @@ CLAIMED = pd.DataFrame(
 )
 FIGURES = {
     "learning_curves": (({"stage 1": HISTORY, "stage 2": HISTORY},), {"step", "[kcal/mol/Å]"}),
+    "error_against_seconds": ((rows().assign(valid_force_mae=1.0), "series"), {"seconds", "[kcal/mol/Å]"}),
     "bias_histogram": ((BIAS, np.exp(-BIAS), "pbe"), {"PBE", "[kcal/mol/Å]", "frames", "weight"}),
     "true_bias": ((rows(),), {"[kcal/mol/Å]"}),
     "comparison": (({"standard": 4.0, "ASTEROID": 3.0}, {"standard": 0.1, "ASTEROID": 0.1}), {"[kcal/mol/Å]"}),

@@ -167,3 +167,41 @@ def test_the_ways_that_are_compared_have_equal_budgets(name):
         == profile.compared("gemnet-t" if "gemnet-t" in profile.recipes else "egnn")["ANI's recipe"]
     )
     assert {spec.inaccurate_budget for spec in ways["two heads"]} == {max(profile.inaccurate_budgets)}
+
+
+@pytest.mark.parametrize("name", ["smoke", "md17", "paper"])
+def test_few_labels_are_all_learned_from(name):
+    """Below the smallest budget none is spent on validation, in standard training as in ASTEROID."""
+    profile = profiles.load(name)
+    for method in ("standard", "asteroid"):
+        specs = profile.few_specs(method, "egnn")
+        assert {spec.budget for spec in specs} == set(profile.few) and max(profile.few) < min(profile.budgets)
+        assert {spec.valid for spec in specs} == {0}
+        assert len(specs) == len(set(specs)) == len(profile.few) * len(profile.molecules) * len(profile.seeds)
+        assert all(spec in profile.shown() for spec in specs)
+
+
+@pytest.mark.parametrize("name", ["smoke", "md17"])
+@pytest.mark.parametrize("model", ["egnn", "gemnet-t"])
+def test_what_the_page_on_tuning_compares(name, model):
+    profile = profiles.load(name)
+    recipe, found = profile.recipe(model), profile.tuning_specs(model)
+    for (molecule, optimizer, rate), spec in found["optimizers"].items():
+        config = spec.recipe.accurate
+        assert (spec.molecule, config.optimizer, config.learning_rate) == (molecule, optimizer, rate)
+        assert config.steps == recipe.accurate.steps
+    chosen = [(one[1], one[2]) for one in found["optimizers"] if one[0] == profile.tuning["searched"]]
+    assert ("muon", recipe.accurate.learning_rate) in chosen  # the recipe's own is among what was searched
+    for (method, factor), spec in found["lengths"].items():
+        stage = {"standard": "accurate", "inaccurate": "inaccurate", "asteroid": "fine_tuning"}[method]
+        longer, own = getattr(spec.recipe, stage), getattr(recipe, stage)
+        assert (longer.steps, longer.decay_steps) == (factor * own.steps, factor * own.decay_steps)
+        if factor == 1 and method == "asteroid":  # the same run as that of the seeds, which is made once
+            assert spec in found["seeds"].values() or len(recipe.gammas) > 1
+    costs = {
+        spec.budget + (spec.method == "asteroid") * profile.given_up
+        for (molecule, _, _), spec in found["seeds"].items()
+        if molecule == profile.tuning["searched"]
+    }
+    assert len(costs) == 1  # both ways at equal cost
+    assert {spec.seed for spec in found["seeds"].values()} == set(range(profile.tuning["seeds"]))

@@ -259,8 +259,8 @@ def test_all_records_are_those_of_the_runs(store, made):
     others = [replace(made, spec=one, key=one.key) for seed in range(3) for one in (replace(STANDARD, seed=seed),)]
     for record in others:
         store.put(record)
-    (store.folder / "toy-0.json").write_text("{}")
-    (store.folder / "md-0.json").write_text("{}")
+    (store.folder / "toy-0.json").write_text('{"spec": {"accurate": 25}}')
+    (store.folder / "md-0.json").write_text('{"spec": {"potential": "lj"}}')
     (store.folder / "failures").mkdir()
     shutil.copy(store.folder / STANDARD.file_name, store.folder / "failures")
     found = {record.key: record for record in store.records()}
