@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -59,7 +59,7 @@ class Page:
     Attributes:
         notebook: The notebook's file.
         parameters: What the page changes of the notebook's parameters, the profile apart.
-        profile: The profile that it shows in the default book; None shows the book's.
+        profile: The profile that it shows in the default book, with its parameters; None shows the book's.
         title: Heading in place of the notebook's own; None keeps that.
     """
 
@@ -111,7 +111,7 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
     profile = profile or os.environ.get("ASTEROID_PROFILE") or DEFAULT_PROFILE
     folder = folder or root()
     _one_of("profile", profile, (folder / "asteroid/profiles").glob("*.yaml"))
-    known = pages_of(folder)
+    known = {name: _under(page, profile) for name, page in pages_of(folder).items()}
     for name in only or []:
         _one_of("page", name, map(Path, known))
 
@@ -121,11 +121,8 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         if file.stem not in known:  # else a table of contents that still names it would build here and only here
             file.unlink()
 
-    def shown(name: str) -> str:
-        return (known[name].profile or profile) if profile == DEFAULT_PROFILE else profile
-
     def fresh(name: str) -> bool:
-        its = shown(name)
+        its = known[name].profile
         seal = _seal(its, _sources(folder, known[name], its), _records(folder, its))
         return _seal_of(pages / f"{name}.ipynb") == seal
 
@@ -139,8 +136,8 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
                 stale = [name for name in turn if not fresh(name)]
                 for name in turn:
                     if name not in stale:
-                        print(f"{name}: up to date (profile {shown(name)})", flush=True)
-                futures = [pool.submit(_make_page, name, known[name], shown(name), folder) for name in stale]
+                        print(f"{name}: up to date (profile {known[name].profile})", flush=True)
+                futures = [pool.submit(_make_page, name, known[name], folder) for name in stale]
                 wait(futures, return_when=FIRST_EXCEPTION)
                 for error in [future.exception() for future in futures if future.done()]:
                     if error:
@@ -151,7 +148,7 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         raise NotebookError("a process that executes notebooks was killed, most often for want of memory") from error
     # A notebook's records are news to those executed before it, which did not ask for them.
     for file in made:
-        its = shown(file.stem)
+        its = known[file.stem].profile
         seal = _seal(its, _seal_of(file)["sources"], _records(folder, its))
         if seal != _seal_of(file):
             _write(file, json.loads(file.read_text(encoding="utf-8")), seal)
@@ -243,7 +240,16 @@ def _defaults(cells: list[str]) -> dict[str, object]:
     return {target.id: ast.literal_eval(s.value) for s in statements for target in s.targets}
 
 
-def _make_page(name: str, page: Page, profile: str, folder: Path) -> None:
+def _under(page: Page, profile: str) -> Page:
+    """The page in a book of this profile; what it changes goes with the profile of its own, if it has one."""
+    own = page.profile or profile
+    if profile in (DEFAULT_PROFILE, own):
+        return replace(page, profile=own)
+    return replace(page, profile=profile, parameters={})
+
+
+def _make_page(name: str, page: Page, folder: Path) -> None:
+    profile = page.profile
     print(f"{name}: executing (profile {profile})", flush=True)
     sources, start = _sources(folder, page, profile), time.perf_counter()
     executed = _execute(page, profile, folder)
@@ -281,9 +287,8 @@ def _execute(page: Page, profile: str, folder: Path) -> dict:
         if page.title is not None:
             heading = executed.cells[0]
             heading.source = f"# {page.title}\n" + heading.source.partition("\n")[2]
-        if (
-            profile == (page.profile or DEFAULT_PROFILE) and not page.parameters
-        ):  # what papermill injected repeats the cell above it
+        # What papermill injected repeats the cell above it.
+        if profile == DEFAULT_PROFILE and not page.parameters:
             for cell in executed.cells:
                 if "injected-parameters" in cell.metadata.get("tags", []):
                     cell.metadata.tags.append("remove-cell")

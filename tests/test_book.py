@@ -447,3 +447,27 @@ def test_molecule_is_drawn_without_a_network():
     assert len(moving) < 250_000
     with pytest.raises(ValueError, match=r"pos has shape \(2, 3\); expected \(3, 3\)"):
         molecule_view(z, pos[:2])
+
+
+def test_a_page_may_show_another_profile_than_the_default_book(tree, monkeypatch):
+    """With its parameters; in another profile's book it is a page like all others."""
+    shown = []
+
+    def execute(page, profile, folder):
+        shown.append((profile, dict(page.parameters)))
+        return nbformat.v4.new_notebook()
+
+    in_this_process(monkeypatch, execute)
+    (tree / "asteroid/profiles/md17.yaml").write_text("")
+    nbformat.write(notebook('profile = "laptop"', "print(profile)"), tree / "notebooks/tiny.ipynb")
+    (tree / "book/variants.yml").write_text("tiny: {notebook: tiny, profile: md17, parameters: {half: 2}}")
+    for profile in ("laptop", "smoke", "md17"):
+        book.make_pages(profile, folder=tree)
+    assert shown == [("md17", {"half": 2}), ("smoke", {}), ("md17", {"half": 2})]
+    book.make_pages("laptop", folder=tree)
+    assert len(shown) == 3  # which is the same page
+    record = tree / "results/md17/run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")  # its records are those of its own profile
+    book.make_pages("laptop", folder=tree)
+    assert len(shown) == 4
