@@ -460,6 +460,7 @@ def test_a_page_may_show_another_profile_than_the_default_book(tree, monkeypatch
     in_this_process(monkeypatch, execute)
     (tree / "asteroid/profiles/md17.yaml").write_text("")
     nbformat.write(notebook('profile = "laptop"', "print(profile)"), tree / "notebooks/tiny.ipynb")
+    (tree / "book").mkdir(exist_ok=True)
     (tree / "book/variants.yml").write_text("tiny: {notebook: tiny, profile: md17, parameters: {half: 2}}")
     for profile in ("laptop", "smoke", "md17"):
         book.make_pages(profile, folder=tree)

@@ -86,7 +86,7 @@ def test_the_paper_profile_is_estimated_from_one_core_and_a_stated_assumption(pa
     for model, aspirin in (("EGNN", 0.067), ("GemNet-T", 0.89)):
         assert hours[model, "md17:ethanol"] < hours[model, "md17:benzene"] < hours[model, "md17:aspirin"]
         assert hours[model, "md17:ethanol"] == hours[model, "md17:malonaldehyde"]
-        assert hours[model, "md17:aspirin"] == pytest.approx(12 * 170_000 * aspirin / 3600 / workload.SPEED_UP)
+        assert hours[model, "md17:aspirin"] == pytest.approx(12 * 40_000 * aspirin / 3600 / workload.SPEED_UP)
     unknown = rows[rows["hours"].isna()]
     assert set(unknown.index.get_level_values("method")) == {"score matching, no labels"}
     assert workload.table(paper, {}, speed_up=30)["hours"].sum() == pytest.approx(rows["hours"].sum() / 2)
