@@ -1,8 +1,8 @@
-"""Time of one training step, energy to AdamW update, on one core: python benchmarks/training_step.py [MODEL:SIZE ...]
+"""Time of one training step, energy to update, on one core: python benchmarks/training_step.py [MODEL:SIZE ...]
 
 Printed in ms and in units of `calibrate.py`, so that machines compare. MODEL: egnn, gemnet-t or gemnet-q, in its
-published size with a batch of 10; SIZE: ethanol or aspirin. Default: all six. --eager leaves compiling out. Run it on a
-machine that does nothing else.
+published size with a batch of 10; SIZE: ethanol or aspirin. Default: all six. --eager leaves compiling out,
+--optimizer takes another than Muon. Run it on a machine that does nothing else.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from asteroid import forces, machine, models, objectives, training
+from asteroid.optimisers import OPTIMIZERS
 
 MOLECULES = {
     "ethanol": lambda: ase.build.molecule("CH3CH2OH"),
@@ -62,7 +63,7 @@ def measured(step_of, state, batch, rounds: int = 15) -> tuple[float, float]:
     return statistics.median(milliseconds), statistics.median(units)
 
 
-def main(cases: list[tuple[str, str]], compiled: bool) -> None:
+def main(cases: list[tuple[str, str]], compiled: bool, optimizer: str) -> None:
     torch.set_num_threads(1)
     print("model     molecule  step         ms    units  GFLOP  units of a product of that many FLOP  peak GB")
     for name, molecule in cases:
@@ -72,7 +73,7 @@ def main(cases: list[tuple[str, str]], compiled: bool) -> None:
         z, pos = torch.tensor(atoms.numbers), frames_of(atoms)
         batch = (pos, torch.randn(len(pos)), torch.randn_like(pos), torch.ones(len(pos)))
         objective = objectives.Supervised(rho=0.999)
-        state = training.State(model, training.TrainConfig(learning_rate=1e-5))
+        state = training.State(model, training.TrainConfig(learning_rate=1e-5, optimizer=optimizer))
         make = partial(forces.training_step, model, z, objective, shapes=models.static_shapes(model, pos))
         with FlopCounter() as counter:
             make()(*batch)
@@ -97,10 +98,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="MODEL:SIZE")
     parser.add_argument("--eager", action="store_true")
+    parser.add_argument("--optimizer", default="muon", choices=OPTIMIZERS)
     arguments = parser.parse_args()
     cases = [tuple(case.split(":")) for case in arguments.cases] or [(m, s) for m in models.MODELS for s in MOLECULES]
     if unknown := [
         case for case in cases if len(case) != 2 or case[0] not in models.MODELS or case[1] not in MOLECULES
     ]:
         sys.exit(f"unknown {unknown}; models: {', '.join(models.MODELS)}; sizes: {', '.join(MOLECULES)}")
-    main(cases, compiled=not arguments.eager)
+    main(cases, not arguments.eager, arguments.optimizer)
