@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from asteroid import datasets, losses, selection, several, stages
+from asteroid import datasets, files, losses, selection, several, stages
 from asteroid.baselines import ani, delta, fidelity, sgdml
 from asteroid.force_field import ForceField, force_on
 from asteroid.records import Record, Store
@@ -117,7 +117,9 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
     first = [force_field(one, store, progress) for one in spec.builds_on]
     # A member of an ensemble has the split of the others.
     seed = spec.seed + 1000 * (spec.selection.member if spec.selection else 0)
-    keep = {"seed": seed, "folder": store.work(spec), "progress": progress}
+    # An interrupted training of other labels is not gone on with.
+    folder = store.work(spec) / files.key_of(fingerprints(spec))
+    keep = {"seed": seed, "folder": folder, "progress": progress}
     if spec.method in fidelity.WAYS:
         return fidelity.train(split, spec.method, spec.recipe, **keep)
     if spec.method == "ani":

@@ -12,7 +12,7 @@ import tiny
 import torch
 from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, runs, simulations, sources
+from asteroid import datasets, runs, simulations, sources, stages
 from asteroid.methods import METHODS
 from asteroid.records import Record, Store
 from asteroid.selection import Selection
@@ -228,6 +228,21 @@ def test_a_force_field_of_other_labels_is_not_taken_for_one_of_these(tmp_path, s
     new = runs.force_field(one, store, progress=False)
     assert new.provenance["fingerprints"]["train"] == runs.split_of(one).train.fingerprint
     assert not torch.equal(tiny.weights(new.model), tiny.weights(old.model))
+
+
+def test_an_interrupted_run_of_other_labels_is_not_gone_on_with(tmp_path, store, monkeypatch):
+    one = in_a_file(tmp_path / "mine.npz")
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "test_errors", interrupt)  # when its training is kept already
+        with pytest.raises(KeyboardInterrupt):
+            runs.run(one, store, progress=False)
+    assert list(store.work(one).rglob("*.safetensors"))
+    in_a_file(tmp_path / "mine.npz", scale=1.1)
+    assert runs.run(one, store, progress=False).data == fingerprints(one)
 
 
 @pytest.mark.filterwarnings("ignore:records in .* were made from other labels:UserWarning")
