@@ -92,11 +92,13 @@ class Store:
         found = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                spec = json.loads(path.read_text(encoding="utf-8"))["spec"]
-                if "method" in spec:  # simulations and toy examples have none
-                    found.append(self.get(RunSpec.from_json(spec)))
+                content = json.loads(path.read_text(encoding="utf-8"))["spec"]
+                # Simulations and toy examples have no method.
+                spec = RunSpec.from_json(content) if "method" in content else None
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise _damaged(path, error) from None
+            if spec is not None:
+                found.append(self.get(spec))
         return [record for record in found if record is not None]
 
     def put(self, record: Record) -> Path:

@@ -63,7 +63,7 @@ def sweep(
     """
     specs = list(specs)
     missing = [spec for spec in dict.fromkeys(specs) if store.get(spec) is None]
-    absent = [spec for spec in missing if fingerprints(spec) is None]
+    absent = {spec for spec in missing if fingerprints(spec) is None}
     if absent:
         warnings.warn(
             f"{len(absent)} runs are not recorded in {store.folder}, and their labels are not on this machine "
@@ -71,7 +71,7 @@ def sweep(
             f"`python -m asteroid.sweeps --profile {store.folder.name}` gets the labels and makes them",
             stacklevel=2,
         )
-    to_make = [spec for spec in missing if spec not in set(absent)]
+    to_make = [spec for spec in missing if spec not in absent]
     for spec in to_make:
         split_of(spec)  # what its labels do not suffice for should fail before anything is trained
     total = sum(map(len, _waves(to_make, store)))
