@@ -160,12 +160,12 @@ class Profile:
     def few_specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """Standard training or ASTEROID with `few` accurate labels, all of which are learned from.
 
-        ASTEROID has the most inaccurate labels, and the first γ of the recipe, since nothing could choose another.
+        ASTEROID has the most inaccurate labels and no weights: so few labels say little about the bias of a frame, and
+        one stage 2 then serves all budgets.
         """
-        recipe = self.recipe(model)
-        recipe = replace(recipe, gammas=recipe.gammas[:1])
+        method = "asteroid-unweighted" if method == "asteroid" else method
         return [
-            replace(spec, budget=budget, valid=0, recipe=recipe)
+            replace(spec, budget=budget, valid=0)
             for spec in self.low_resource(method, model, molecules)
             for budget in self.few
         ]
@@ -257,7 +257,7 @@ class Profile:
         "optimizers": standard training by molecule, optimiser and learning rate; more than one rate where it was
         searched. "lengths": by method and factor, standard training, cheap labels alone and ASTEROID, whose last stage
         alone is lengthened. "rates": ASTEROID by the learning rate of its last stage. "validation": by method and
-        number of validation frames, with the second of `few` budgets. "seeds": by molecule, method and seed.
+        number of validation frames, with the second of `few` budgets, ASTEROID without weights. "seeds": by molecule, method and seed.
         """
         recipe, tuning = self.recipe(model), self.tuning
         searched = tuning["searched"]
@@ -295,9 +295,9 @@ class Profile:
                 for rate in tuning["fine_tuning"]
             },
             "validation": {
-                (method, valid): replace(spec(searched, method, changed("accurate")), budget=budget, valid=valid)
+                (method, valid): replace(spec(searched, run, changed("accurate")), budget=budget, valid=valid)
                 for budget in self.few[1:2]
-                for method in ("standard", "asteroid")
+                for method, run in (("standard", "standard"), ("asteroid", "asteroid-unweighted"))
                 for valid in (0, self.valid)
             },
             "seeds": {
