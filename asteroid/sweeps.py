@@ -33,6 +33,7 @@ def sweep(
     store: Store,
     executor: Executor | None = None,
     progress: bool = True,
+    train: bool = True,
 ) -> list[Record]:
     """Make every run that the store does not have yet, and return the records of all.
 
@@ -51,6 +52,7 @@ def sweep(
             makes one run at a time, whatever the number of its threads.
         progress: say what is to do and show a bar, or print a line for each run where no bar can be shown. False
             prints nothing; warnings stay.
+        train: False makes none: a page of a profile that takes days shows what is recorded.
 
     Returns:
         The records, in the order of `specs`, without the runs that failed and those whose labels are not here.
@@ -62,7 +64,7 @@ def sweep(
         BrokenExecutor: if the given executor has broken, or has dropped a run, as Dask's does when its scheduler ends.
     """
     specs = list(specs)
-    missing = [spec for spec in dict.fromkeys(specs) if store.get(spec) is None]
+    missing = [spec for spec in dict.fromkeys(specs) if train and store.get(spec) is None]
     absent = {spec for spec in missing if fingerprints(spec) is None}
     if absent:
         warnings.warn(

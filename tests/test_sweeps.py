@@ -54,6 +54,13 @@ def trainings(monkeypatch) -> list[str]:
     return calls
 
 
+def test_a_sweep_that_trains_nothing_returns_what_is_recorded(store, trainings):
+    other = replace(STANDARD, budget=8)
+    sweep([STANDARD], store)
+    assert [record.spec for record in sweeps.sweep([other, STANDARD], store, train=False)] == [STANDARD]
+    assert len(trainings) == 1 and store.get(other) is None
+
+
 def test_a_sweep_makes_what_is_missing_and_nothing_twice(store, trainings):
     other = replace(STANDARD, budget=8)
     first = sweep([STANDARD, STANDARD], store)
