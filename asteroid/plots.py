@@ -228,14 +228,15 @@ def levels(table: pd.DataFrame) -> Figure:
 
 
 @_styled
-def budgets(table: pd.DataFrame) -> Figure:
+def budgets(table: pd.DataFrame, xlabel: str = "budget [accurate labels]") -> Figure:
     """Fig. 3 and 4: error against budget, standard training and ASTEROID at each amount of inaccurate labels.
 
     Args:
         table: rows from `runs.table` with columns `total_budget` (accurate labels that the whole costs) and `series`.
             Of several amounts the last is drawn darkest.
+        xlabel: what the budget counts.
     """
-    return _panels(table, "total_budget", "series", "budget [accurate labels]")
+    return _panels(table, "total_budget", "series", xlabel)
 
 
 @_styled
