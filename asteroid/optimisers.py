@@ -176,12 +176,8 @@ def _matrices(model: nn.Module) -> dict[tuple[int, int], list[int]]:
 
 def _soap(stacks: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.Optimizer:
     """SOAP (Vyas et al., arXiv:2409.11321, 2024) of a package, which takes one matrix at a time."""
-    try:
-        from pytorch_optimizer import SOAP
-    except ImportError:
-        raise ImportError(
-            "optimizer 'soap' needs the package pytorch-optimizer: pip install pytorch-optimizer"
-        ) from None
+    from pytorch_optimizer import SOAP  # slow to import
+
     matrices = []
     for stack in stacks:
         for values, gradient in zip(stack.detach(), stack.grad, strict=True):

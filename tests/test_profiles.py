@@ -191,7 +191,8 @@ def test_what_the_page_on_tuning_compares(name, model):
         assert (spec.molecule, config.optimizer, config.learning_rate) == (molecule, optimizer, rate)
         assert config.steps == recipe.accurate.steps
     chosen = [(one[1], one[2]) for one in found["optimizers"] if one[0] == profile.tuning["searched"]]
-    assert ("muon", recipe.accurate.learning_rate) in chosen  # the recipe's own is among what was searched
+    # The recipe's own is among what was searched.
+    assert (recipe.accurate.optimizer, recipe.accurate.learning_rate) in chosen
     for (method, factor), spec in found["lengths"].items():
         stage = {"standard": "accurate", "inaccurate": "inaccurate", "asteroid": "fine_tuning"}[method]
         longer, own = getattr(spec.recipe, stage), getattr(recipe, stage)
