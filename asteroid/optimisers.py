@@ -37,7 +37,6 @@ class Optimizer:
 
     Raises:
         ValueError: for an unknown name, or a model without weight matrices where the optimiser is for them.
-        ImportError: for "soap" without the package pytorch-optimizer.
     """
 
     def __init__(self, model: nn.Module, name: str, weight_decay: float):

@@ -1,10 +1,8 @@
 """The optimisers: what one step does to weight matrices and to everything else."""
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 
 import pytest
 import tiny
@@ -27,7 +25,7 @@ TOLERANCE = {
     "rms of a step": 0.4,  # relative; of singular values that are near 1
 }
 SHAPES = [(1, 8, 8), (3, 5, 12), (3, 12, 5), (2, 64, 2), (1, 30, 31)]
-ROUTES = ["muon", pytest.param("soap", marks=tiny.needs("pytorch_optimizer"))]
+ROUTES = ["muon", "soap"]
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -188,7 +186,7 @@ def test_muon_s_formula():
     torch.testing.assert_close(stack.detach(), weight, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["muon", pytest.param("soap", marks=tiny.needs("pytorch_optimizer")), "adamw"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_quadratic_problem_is_solved(name):
     """‖A W − B‖² with a condition number of a hundred, by a rate that decays."""
     left, right = (torch.linalg.qr(random(8, 8, seed=seed))[0] for seed in (1, 2))
@@ -252,7 +250,6 @@ def test_weight_decay_is_in_proportion_to_weight_and_rate_for_every_parameter(na
         torch.testing.assert_close(lost, RATE * decay * values.detach(), rtol=1e-9, atol=1e-9)
 
 
-@tiny.needs("pytorch_optimizer")
 def test_weight_decay_reaches_soap():
     gradients = gradients_of(Mixed(), steps=2)  # its first step only measures the curvature
     without, decayed = (change(moved(Mixed(), gradients, "soap", decay=rate)) for rate in (0.0, 5.0))
@@ -284,8 +281,6 @@ def test_a_gradient_that_is_too_large_counts_as_much_as_the_largest_allowed_one(
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_model_computes_what_it_did_and_its_parameters_are_one_vector(name):
-    if name == "soap":
-        pytest.importorskip("pytorch_optimizer")
     model, split = tiny.model(), tiny.methanol(inaccurate_budget=None)
     before, where = weights(model), split.train.pos.float()
     energy = model(split.train.z, where).detach()
@@ -310,12 +305,6 @@ def test_a_model_without_matrices_is_told_to_take_adamw(name):
     with pytest.raises(ValueError, match=f"{name}.*Mixed has none; set optimizer to 'adamw'"):
         Optimizer(model, name, 0.0)
     assert float(change(moved(model, gradients_of(model), "adamw"))["vector"].abs().min()) > 0
-
-
-def test_soap_says_which_package_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
-    with pytest.raises(ImportError, match="'soap' needs the package pytorch-optimizer: pip install"):
-        Optimizer(tiny.model(), "soap", 0.0)
 
 
 def test_a_model_of_matrices_alone_has_no_need_of_adamw():
@@ -353,8 +342,7 @@ def test_every_model_learns_by_every_optimiser(name, config):
     """And all of it: the same parameters move, which are those that the labels reach."""
     still = []
     for optimizer in OPTIMIZERS:
-        if optimizer != "soap" or find_spec("pytorch_optimizer"):
-            history, model, not_moved = trained(name, config, optimizer)
-            assert torch.isfinite(weights(model)).all() and history.train_loss[-1] < history.train_loss[0], optimizer
-            still.append(not_moved)
+        history, model, not_moved = trained(name, config, optimizer)
+        assert torch.isfinite(weights(model)).all() and history.train_loss[-1] < history.train_loss[0], optimizer
+        still.append(not_moved)
     assert all(not_moved == still[0] for not_moved in still) and len(still[0]) < len(list(model.parameters())) / 2

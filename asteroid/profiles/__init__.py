@@ -257,7 +257,8 @@ class Profile:
         "optimizers": standard training by molecule, optimiser and learning rate; more than one rate where it was
         searched. "lengths": by method and factor, standard training, cheap labels alone and ASTEROID, whose last stage
         alone is lengthened. "rates": ASTEROID by the learning rate of its last stage. "validation": by method and
-        number of validation frames, with the second of `few` budgets, ASTEROID without weights. "seeds": by molecule, method and seed.
+        number of validation frames, with the second of `few` budgets, ASTEROID without weights. "seeds": by molecule,
+        method and seed.
         """
         recipe, tuning = self.recipe(model), self.tuning
         searched = tuning["searched"]
