@@ -402,6 +402,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
     planner = {"rounds": {"molecules": ["ethanol"]}}
     profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE}, planner=planner)
     profile.shown = lambda: [STANDARD, ASTEROID]
+    profile.low_resource = lambda method, model: [one for one in (STANDARD, ASTEROID) if one.method == method]
     profile.compared = lambda model: {"standard": [STANDARD]}
     monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
     monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
@@ -414,6 +415,20 @@ def test_the_command_line_makes_the_runs_of_a_profile(smoke):
     sweeps.main(["--profile", "smoke"])
     assert smoke.get(STANDARD) is not None and smoke.get(ASTEROID) is not None
     assert (smoke.folder / "ethanol").exists()  # rounds
+
+
+def test_the_command_line_makes_the_main_comparison_first_and_then_seed_by_seed(smoke, monkeypatch):
+    def seeds(spec):
+        return [replace(spec, seed=seed) for seed in (0, 1)]
+
+    main, rest = [*seeds(STANDARD), *seeds(ASTEROID)], seeds(replace(STANDARD, budget=8))
+    profile, asked = sweeps.profiles.load("smoke"), []
+    profile.shown = lambda: [*rest, *main]
+    profile.low_resource = lambda method, model: [one for one in main if one.method == method]
+    monkeypatch.setattr(sweeps, "sweep", lambda specs, store: asked.append(specs) or specs)
+    monkeypatch.setattr(rounds, "spend", lambda profile, molecule, store: None)
+    sweeps.main(["--profile", "smoke"])
+    assert [set(part) for part in asked] == [set(main), {rest[0]}, {rest[1]}]
 
 
 @pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
