@@ -68,7 +68,7 @@ def banner(profile: str):
     )
 
 
-def stamp(profile: str, records: Iterable = (), started: float | None = None):
+def stamp(profile: str, records: Iterable = (), started: float | None = None, wanted: Iterable = ()):
     """The last line of a page: what made it, when, and how to make it again, as IPython Markdown.
 
     Args:
@@ -76,6 +76,7 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
         records: The runs the page shows, each with ``key``, ``spec.seed`` or ``spec.seeds``, ``seconds`` (float) and
             ``date`` (ISO 8601).
         started: ``time.time()`` of the notebook's set-up cell, for the seconds that the page itself took.
+        wanted: The specifications of all runs that the page is about; those without a record are counted.
     """
     from IPython.display import Markdown
 
@@ -91,6 +92,9 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None):
         over = _count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
         counts = f"{_count(len(records), 'run')} over {over}"
         parts.append(f"{counts}, of {when}, {seconds:,.0f} s in all")
+    missing = {spec.key for spec in wanted} - {record.key for record in records}
+    if missing:
+        parts.append(f"{_count(len(missing), 'run')} not recorded yet: `make results PROFILE={profile}`")
     if started is not None:
         parts.append(f"this page {time.time() - started:.0f} s")
     parts.append(f"Python {platform.python_version()}, PyTorch {version('torch')}, asteroid {version('asteroid')}")

@@ -320,6 +320,9 @@ def test_stamp_counts_runs_seeds_and_seconds():
     assert "1 run over 4 seeds" in book.stamp("laptop", [several]).data
     assert "4 runs over 2 to 4 seeds" in book.stamp("laptop", [*records, several]).data
     assert "run" not in book.stamp("laptop").data
+    wanted = [SimpleNamespace(key=record.key) for record in [*records, several]]
+    assert "1 run not recorded yet: `make results PROFILE=laptop`" in book.stamp("laptop", records, wanted=wanted).data
+    assert "not recorded" not in book.stamp("laptop", [*records, several], wanted=wanted).data
 
 
 def test_what_a_page_shows_is_saved_beside_it_and_linked(tree):
