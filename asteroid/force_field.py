@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from asteroid import files, models, training
+from asteroid.domain import Domain
 from asteroid.evaluator import Evaluator
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ class ForceField:
         energy, force = training.predict(self.model, z.to(like.device), frames.to(like.device, like.dtype))
         energy = energy.double() + self.shift
         return (energy, force) if pos.ndim == 3 else (energy[0], force[0])
+
+    @property
+    def domain(self) -> Domain | None:
+        """What it has seen of its molecule; None where its provenance does not say."""
+        content = self.provenance.get("domain")
+        return Domain.from_json(content) if content else None
 
     def evaluator(self, numbers: "np.ndarray", calls: int | None = None) -> Evaluator:
         """The same for very many calls, as in dynamics: from positions (frames, atoms, 3) to energies and forces.

@@ -17,6 +17,7 @@ from asteroid import identity, losses, machine, models, training, units
 from asteroid.bias import bias_report as bias_report  # the paper's section 3.1, asked before stage 1
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
+from asteroid.domain import Domain
 from asteroid.force_field import ForceField, energy_and_force_on, force_on
 from asteroid.objectives import ScoreMatching
 from asteroid.training import TrainConfig
@@ -464,8 +465,14 @@ def _train(
         else None,
         shapes=[models.static_shapes(model, one.pos) for one in sets],
     )
+    domain = None
+    if len(sets) == 1:  # a force field has the order of atoms of one molecule
+        domain = Domain.of(sets[0].pos, sets[0].provenance.get("temperature_K"))
+        before = (started_from or {}).get("domain")
+        domain = (domain.joined(Domain.from_json(before)) if before else domain).to_json()
     provenance = {
         **about,
+        "domain": domain,
         "valid_force_mae": history.best,
         "history": asdict(history),
         "seconds": history.seconds,

@@ -1,0 +1,71 @@
+"""What a force field has seen of its molecule, so that it can say where it extrapolates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 0.1  # of a distance: a longer simulation at the same temperature goes a little further than its samples
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The temperature and the interatomic distances of the frames that a force field has learned from.
+
+    Attributes:
+        temperature: of the sampling, K; None where it is not known.
+        shortest, longest: (pairs,) of the atoms i < j, in the order of `torch.triu_indices`, Å.
+    """
+
+    temperature: float | None
+    shortest: tuple[float, ...]
+    longest: tuple[float, ...]
+
+    @classmethod
+    def of(cls, pos: Tensor, temperature: float | None = None) -> "Domain":
+        """That of positions (frames, atoms, 3), Å, sampled at a temperature, K."""
+        lengths = distances(pos)
+        return cls(temperature, *(tuple(ends.values.tolist()) for ends in (lengths.min(dim=0), lengths.max(dim=0))))
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Domain":
+        return cls(content["temperature"], tuple(content["shortest"]), tuple(content["longest"]))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"temperature": self.temperature, "shortest": list(self.shortest), "longest": list(self.longest)}
+
+    def joined(self, other: "Domain") -> "Domain":
+        """What this or the other has seen, of the same molecule."""
+        known = [one.temperature for one in (self, other) if one.temperature is not None]
+        return Domain(
+            max(known, default=None),
+            tuple(map(min, self.shortest, other.shortest)),
+            tuple(map(max, self.longest, other.longest)),
+        )
+
+    def left_by(self, pos: Tensor, tolerance: float = TOLERANCE) -> str | None:
+        """In words, the pair of atoms whose distance is furthest beyond what was seen; None within the tolerance.
+
+        Args:
+            pos: (atoms, 3) in the order of training, Å.
+            tolerance: share by which a distance may be shorter or longer.
+        """
+        lengths = distances(pos[None])[0]
+        shortest, longest = (torch.tensor(ends, dtype=lengths.dtype) for ends in (self.shortest, self.longest))
+        beyond = torch.maximum(lengths / longest, shortest / lengths)
+        worst = int(beyond.argmax())
+        if beyond[worst] <= 1 + tolerance:
+            return None
+        first, second = torch.triu_indices(pos.shape[-2], pos.shape[-2], 1)[:, worst].tolist()
+        return (
+            f"atoms {first} and {second} are {float(lengths[worst]):.2f} Å apart, in the frames that were learned from "
+            f"{self.shortest[worst]:.2f} to {self.longest[worst]:.2f} Å"
+        )
+
+
+def distances(pos: Tensor) -> Tensor:
+    """Distances (frames, pairs), Å, of all pairs i < j of positions (frames, atoms, 3)."""
+    first, second = torch.triu_indices(pos.shape[-2], pos.shape[-2], 1, device=pos.device)
+    return (pos[:, first] - pos[:, second]).norm(dim=-1)
