@@ -199,6 +199,9 @@ def test_a_batch_equals_its_frames_one_by_one(name, config, atoms):
     singles = [energy_and_force(model, z, frame[None]) for frame in batch]
     assert_close(energy, torch.cat([single[0] for single in singles]), "batch")
     assert_close(force, torch.cat([single[1] for single in singles]), "batch")
+    # Files may hold the axes in another order, so that a frame is not one piece of memory.
+    scattered = batch.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    assert_close(energy_and_force(model, z, scattered)[1], force, "batch")
 
 
 @pytest.mark.parametrize(("name", "config"), CUTOFF_CASES, ids=lambda value: str(value).replace(" ", ""))

@@ -65,7 +65,8 @@ class ANI(nn.Module):
         Raises:
             ValueError: for an element that the model does not have.
         """
-        energy = self.network((z.expand(len(pos), -1), pos)).energies
+        # TorchANI takes views of the positions, which those of a file in Fortran's order do not have.
+        energy = self.network((z.expand(len(pos), -1), pos.contiguous())).energies
         return energy * units.ENERGY["hartree"]
 
 
