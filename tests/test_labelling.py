@@ -480,8 +480,8 @@ class TestShell:
         images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[9, 9, 9], pbc=True) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.extxyz", images)
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2"]) == 1
-        assert "is periodic" in capsys.readouterr().err
-        with pytest.raises(ValueError, match="is periodic"):
+        assert "are periodic" in capsys.readouterr().err
+        with pytest.raises(ValueError, match="are periodic"):
             sampling.geometry(tmp_path / "mine.extxyz")
 
     def test_frames_of_a_file(self, tmp_path, capsys, frames):

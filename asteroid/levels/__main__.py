@@ -19,8 +19,9 @@ import ase.io
 import numpy as np
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, levels, processes, sources, units
+from asteroid import datasets, levels, processes, sources, state, units
 from asteroid.levels.labelling import label
+from asteroid.levels.molecules import check_closed_shell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,8 +120,9 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
             raise ValueError(f"{path} is no file of frames that ASE can read ({error})") from None
         if not images:
             raise ValueError(f"{path} holds no frame")
-        if any(image.pbc.any() for image in images):
-            raise ValueError(f"{path} is periodic; the levels compute a molecule alone")
+        for k, image in enumerate(images):
+            state.check_alone(image, f"the atoms of frame {k} of {path}")
+            check_closed_shell(state.multiplicity(image), f"frame {k} of {path}")
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
             raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
         frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
