@@ -76,7 +76,7 @@ class Simulation:
             run if isinstance(run, str) else f"{run.recipe.model}-{run.method}-a{run.budget}-i{run.inaccurate_budget}"
         )
         how = f"{self.timestep:g}fs-{self.steps}x{self.replicas}" + ("-nve" if self.friction == 0 else "")
-        return "md-" + re.sub(r"[^\w.-]+", "-", f"{Path(self.molecule).stem}-{name}-{how}-{self.key}.json")
+        return "md-" + re.sub(r"[^\w.-]+", "-", f"{files.short(Path(self.molecule).stem)}-{name}-{how}-{self.key}.json")
 
 
 @dataclass(frozen=True)

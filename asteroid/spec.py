@@ -169,7 +169,7 @@ class RunSpec:
         if self.selection:
             sizes += f"-{self.selection.by}"
         model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
-        name = f"{molecule_name(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
+        name = f"{files.short(molecule_name(self.molecule))}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property

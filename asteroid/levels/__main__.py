@@ -19,7 +19,7 @@ import ase.io
 import numpy as np
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, levels, processes, sources, state, units
+from asteroid import datasets, files, levels, processes, sources, state, units
 from asteroid.levels.labelling import label
 from asteroid.levels.molecules import check_closed_shell
 
@@ -66,7 +66,7 @@ def _label(options: argparse.Namespace) -> None:
         if not 0 < options.frames <= len(frames.pos):
             raise ValueError(f"--frames is {options.frames}; {name} has {len(frames.pos)} frames")
         frames.pos = frames.pos[: options.frames]
-    ledger = options.output or Path(f"{name}_{options.level}.jsonl")
+    ledger = options.output or Path(f"{files.short(name)}_{options.level}.jsonl")
     if ledger.suffix in (".npz", ".json"):
         raise ValueError(f"--output {ledger} is where the finished set goes; name the ledger .jsonl")
     if options.processes < 1:
@@ -102,7 +102,7 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         order = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["order"])["order"]
         known = {key: sampled.provenance[key] for key in ("smiles", "sampling", "temperature_K")}
         frames = {"z": sampled.z.numpy(), "pos": sampled.pos.numpy()[order], "provenance": known}
-    elif not path.exists():
+    elif not os.path.exists(path):  # False too for what is too long for a path
         raise ValueError(
             f"{molecule!r} is neither a file nor one of the embedded molecules {', '.join(datasets.molecules())}"
         )
