@@ -64,9 +64,10 @@ class ForceFieldCalculator(Calculator):
         return self.force_field.evaluator(numbers, calls)
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
-        """Fill `results` with energies and forces of the atoms; ValueError for another molecule or a periodic one."""
+        """Fill `results` with energies and forces; ValueError for another molecule or charge, or a periodic one."""
         super().calculate(atoms, properties, system_changes)
         state.check_alone(self.atoms)
+        state.check_trained(self.atoms, self.force_field.provenance)
         if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
             self._evaluator, self._numbers = self.evaluator(self.atoms.numbers), self.atoms.numbers
         energy, force = self._evaluator(self.atoms.positions[None])

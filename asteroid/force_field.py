@@ -63,7 +63,7 @@ class ForceField:
             Energy () or (frames,), kcal/mol, float64; force of the shape of the positions, kcal/mol/Å.
 
         Raises:
-            ValueError: for another molecule, a periodic one, or positions that do not fit it.
+            ValueError: for another molecule or charge, a periodic one, or positions that do not fit it.
         """
         if not hasattr(structure, "numbers"):
             z, pos = self.z, torch.as_tensor(structure)
@@ -71,6 +71,7 @@ class ForceField:
             z = torch.as_tensor(structure.numbers, dtype=torch.int64)
             pos = torch.as_tensor(structure.positions)
             state.check_alone(structure)
+            state.check_trained(structure, self.provenance)
             self._check_molecule(z)
         if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
             raise ValueError(f"positions have the shape {tuple(pos.shape)}, expected (frames, {len(self.z)}, 3)")

@@ -76,8 +76,24 @@ def atoms_of(z: np.ndarray, pos: np.ndarray, settings: Any) -> "Atoms":
     """
     from ase import Atoms
 
+    return Atoms(z, pos, info=recorded(settings))
+
+
+def recorded(settings: Any) -> dict[str, int]:
+    """`charge` and `multiplicity` of the settings of labels, where they are a mapping that has them."""
     known = settings if isinstance(settings, Mapping) else {}
-    return Atoms(z, pos, info={name: known[name] for name in ("charge", "multiplicity") if name in known})
+    return {name: known[name] for name in ("charge", "multiplicity") if name in known}
+
+
+def check_trained(atoms: "Atoms", provenance: Mapping[str, Any]) -> None:
+    """Raise a ValueError for atoms that say another charge or multiplicity than a force field's labels had."""
+    trained = recorded(provenance)
+    for name, said in of(atoms).items():
+        if name in trained and said != trained[name]:
+            raise ValueError(
+                f"the atoms say the {name} {said}, and the force field was trained on labels of the {name} "
+                f"{trained[name]}; train one for this state, or put right what the atoms say"
+            )
 
 
 def check_same(frames: "Iterable[Atoms]") -> None:

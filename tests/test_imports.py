@@ -50,6 +50,7 @@ LAYERS = {
         "machine",
         "models",
         "objectives",
+        "state",
         "training",
         "units",
     },
