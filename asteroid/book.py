@@ -181,10 +181,13 @@ def begin(namespace: dict, *known: str):
     for name in known:
         if name not in namespace:
             raise ValueError(f"parameter {name!r} is not set; give it a default in the cell tagged 'parameters'")
-    for name, default in _defaults(namespace.get("In", [])).items():
+    for name, (types, default) in _declared(namespace.get("In", [])).items():
         value = namespace.get(name)
-        if default is not None and type(value) is not type(default):
-            raise ValueError(f"parameter {name!r} is {value!r}; expected {type(default).__name__}, such as {default!r}")
+        found = "None" if value is None else type(value).__name__
+        if found not in types and not (found == "int" and "float" in types):
+            example = "" if default is None else f", such as {default!r}"
+            quoted = f"; papermill keeps a word as it is by `-r {name} WORD`" if "str" in types else ""
+            raise ValueError(f"parameter {name!r} is {value!r}; expected {' or '.join(types)}{example}{quoted}")
     from asteroid import profiles
 
     profile = profiles.load(namespace["profile"])
@@ -233,11 +236,20 @@ def _injected(cells: list[str]) -> list[str]:
     return [target.id for s in statements if isinstance(s, ast.Assign) for target in s.targets]
 
 
-def _defaults(cells: list[str]) -> dict[str, object]:
-    """What the cell before papermill's own assigns: ``-p measure false`` makes a string, and a string is true."""
+def _declared(cells: list[str]) -> dict[str, tuple[list[str], object]]:
+    """Types and default of what the cell before papermill's own assigns: `-p measure false` makes a true string.
+
+    A default that is None says no type: an annotation does, as in `budget_hours: float | None = None`.
+    """
     before = [cell for cell, after in itertools.pairwise(cells) if after.startswith("# Parameters\n")]
-    statements = [s for cell in before for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
-    return {target.id: ast.literal_eval(s.value) for s in statements for target in s.targets}
+    declared = {}
+    for statement in (s for cell in before for s in ast.parse(cell).body):
+        if isinstance(statement, ast.AnnAssign):
+            types = ast.unparse(statement.annotation).split(" | ")
+            declared[statement.target.id] = types, ast.literal_eval(statement.value)
+        elif isinstance(statement, ast.Assign) and (default := ast.literal_eval(statement.value)) is not None:
+            declared |= {target.id: ([type(default).__name__], default) for target in statement.targets}
+    return declared
 
 
 def _under(page: Page, profile: str) -> Page:

@@ -1,32 +1,34 @@
 """The border to ASE: a force field as an ASE calculator, and ASE's calculators in our units."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
+from asteroid import state
 from asteroid.evaluator import Evaluator
-from asteroid.force_field import ForceField, check_not_periodic
+from asteroid.force_field import ForceField
 from asteroid.units import KCAL_PER_MOL_IN_EV
 
 
 def frame_by_frame(
-    calculator: Calculator, numbers: np.ndarray, go_on: bool = False
+    calculator: Calculator, atoms: Atoms, go_on: bool = False
 ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Energies and forces of many frames by any ASE calculator, in our units.
 
     Args:
         calculator: computes one frame after the other.
-        numbers: (atoms,) atomic numbers.
+        atoms: whose elements, `info`, initial charges and magnetic moments it sees in every frame; not changed.
         go_on: whether a frame at which the calculation fails gets NaN, rather than ending with the error.
 
     Returns:
         A function from positions (frames, atoms, 3), Å, to energies (frames,), kcal/mol, and forces (frames, atoms, 3),
         kcal/mol/Å.
     """
-    atoms = Atoms(numbers, np.zeros((len(numbers), 3)), calculator=calculator)
+    atoms = atoms.copy()
+    atoms.calc = calculator
 
     def compute(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         energy, force = np.empty(len(pos)), np.empty(pos.shape)
@@ -44,9 +46,12 @@ def frame_by_frame(
 
 
 class ForceFieldCalculator(Calculator):
-    """ASE calculator of a ForceField: energy in eV, forces in eV/Å."""
+    """ASE calculator of a ForceField: energy, the same as free energy, in eV, forces in eV/Å.
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    It can be pickled and copied at any time.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
 
     def __init__(self, force_field: ForceField):
         super().__init__()
@@ -59,10 +64,15 @@ class ForceFieldCalculator(Calculator):
         return self.force_field.evaluator(numbers, calls)
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
-        """Fill `results` with energy and forces of the atoms; ValueError for another molecule or a periodic one."""
+        """Fill `results` with energies and forces; ValueError for another molecule or charge, or a periodic one."""
         super().calculate(atoms, properties, system_changes)
-        check_not_periodic(self.atoms)
+        state.check_alone(self.atoms)
+        state.check_trained(self.atoms, self.force_field.provenance)
         if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
             self._evaluator, self._numbers = self.evaluator(self.atoms.numbers), self.atoms.numbers
         energy, force = self._evaluator(self.atoms.positions[None])
-        self.results = {"energy": float(energy[0]) * KCAL_PER_MOL_IN_EV, "forces": force[0] * KCAL_PER_MOL_IN_EV}
+        total = float(energy[0]) * KCAL_PER_MOL_IN_EV
+        self.results = {"energy": total, "free_energy": total, "forces": force[0] * KCAL_PER_MOL_IN_EV}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_evaluator": None}  # whose graph cannot be copied

@@ -12,9 +12,8 @@ from ase.calculators.calculator import CalculationFailed, Calculator
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.units import fs
 
-from asteroid import machine
+from asteroid import machine, state
 from asteroid.calculator import frame_by_frame
-from asteroid.force_field import check_not_periodic
 from asteroid.units import BOLTZMANN, MASS, WAVENUMBER
 
 EnergyAndForce = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -98,7 +97,8 @@ def langevin(
     costs at most a tenth of it.
 
     Args:
-        atoms: start, or one for each replica, all of the same atoms in the same order; not changed.
+        atoms: start, or one for each replica, all of the same atoms in the same order; not changed. A calculator sees
+            all that the first one says, such as its charge.
         potential: a ForceField, or any ASE calculator, which computes one replica after another.
         steps: number of steps.
         temperature: K.
@@ -114,7 +114,7 @@ def langevin(
 
     Raises:
         ValueError: if the steps are no multiple of `every`, a setting is out of its range, the starts are different
-            molecules or isotopes, periodic or constrained, or the potential is of another molecule.
+            molecules, isotopes or states of charge, periodic or constrained, or the potential is of another molecule.
 
     Source:
         Vanden-Eijnden and Ciccotti, Chem. Phys. Lett. 429, 310 (2006), Eq. 23. Bukharin et al. 2023, section 5.5, for
@@ -136,7 +136,7 @@ def langevin(
     if not starts or any(not np.array_equal(start.numbers, starts[0].numbers) for start in starts):
         raise ValueError("expected one start or more, all of the same atoms in the same order")
     for start in starts:
-        check_not_periodic(start)
+        state.check_alone(start)
         if start.constraints:
             raise ValueError(
                 "a start has constraints, which these dynamics do not keep: take them off with "
@@ -144,11 +144,12 @@ def langevin(
             )
     if any(not np.array_equal(start.get_masses(), starts[0].get_masses()) for start in starts):
         raise ValueError("the starts have different masses; expected the same isotopes in all of them")
+    state.check_same(starts)
     affordable = min(5, steps * len(starts) // (10 * 6 * len(starts[0])))
     if frequencies := [highest_frequency(start, potential) for start in starts[:affordable]]:
         _warn_of_long_steps(timestep, max(frequencies))
     replicas = [_Replica(start, temperature, [seed, place], limit) for place, start in enumerate(starts)]
-    guarded = _Guarded(potential, starts[0].numbers, steps + 1)
+    guarded = _Guarded(potential, starts[0], steps + 1)
     with machine.long_work() if guarded.at_once else nullcontext():
         _run(replicas, guarded, steps, temperature, timestep, friction, every)
     trajectories = [replica.trajectory(steps, timestep) for replica in replicas]
@@ -162,7 +163,7 @@ def highest_frequency(atoms: Atoms, potential: Batched | Calculator) -> float:
         atoms: the geometry; a minimum gives the harmonic frequency, any other about the same.
         potential: as in `langevin`; it computes 6 · atoms geometries.
     """
-    batch = _batch(potential, atoms.numbers, 1)
+    batch = _batch(potential, atoms, 1)
     size, step = 3 * len(atoms), 0.01  # Å
     shifts = np.concatenate([step * np.eye(size), -step * np.eye(size)]).reshape(-1, len(atoms), 3)
     geometries = atoms.positions + shifts
@@ -187,17 +188,17 @@ def _warn_of_long_steps(timestep: float, wavenumber: float) -> None:
         )
 
 
-def _batch(potential: Batched | Calculator, numbers: np.ndarray, calls: int) -> EnergyAndForce:
+def _batch(potential: Batched | Calculator, atoms: Atoms, calls: int) -> EnergyAndForce:
     if hasattr(potential, "evaluator"):
-        return potential.evaluator(numbers, calls)
-    return frame_by_frame(potential, numbers)
+        return potential.evaluator(atoms.numbers, calls)
+    return frame_by_frame(potential, atoms)
 
 
 class _Guarded:
     """Energy and force of replicas of which some may have exploded: those get NaN, and the others what they should."""
 
-    def __init__(self, potential: Batched | Calculator, numbers: np.ndarray, calls: int):
-        self.batch, self.at_once = _batch(potential, numbers, calls), hasattr(potential, "evaluator")
+    def __init__(self, potential: Batched | Calculator, atoms: Atoms, calls: int):
+        self.batch, self.at_once = _batch(potential, atoms, calls), hasattr(potential, "evaluator")
         self.cause = "positions are no longer finite"
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -267,8 +268,8 @@ def _run(
     if not (np.isfinite(energy).all() and np.isfinite(force).all()):
         raise ValueError("the potential gives no finite energy and force at the start")
     acceleration = force / (mass * MASS)
-    for replica, *state in zip(replicas, x, v, energy, strict=True):
-        replica.keep(0, h, *state, potential.cause)
+    for replica, *now in zip(replicas, x, v, energy, strict=True):
+        replica.keep(0, h, *now, potential.cause)
     for first in range(0, steps, every):
         running = [replica.failure is None for replica in replicas]
         replicas = [replica for replica in replicas if replica.failure is None]
@@ -285,8 +286,8 @@ def _run(
                 energy, force = potential(x)
                 acceleration = force / (mass * MASS)
                 v += of_acceleration * acceleration - of_velocity * v + kick
-            for replica, *state in zip(replicas, x, v, energy, strict=True):
-                replica.keep(first + every, h, *state, potential.cause)
+            for replica, *now in zip(replicas, x, v, energy, strict=True):
+                replica.keep(first + every, h, *now, potential.cause)
 
 
 def _largest_distance(pos: np.ndarray) -> float:

@@ -8,6 +8,11 @@ from asteroid import forces, models
 
 TRACE_FROM_CALLS = 300  # by then as much time has passed as tracing takes
 
+NOT_FINITE = (
+    "positions hold NaN or infinite values: the simulation that made them has come apart; or the optimiser, whose line "
+    "search needs a force field in double precision"
+)
+
 # A graph is made for the neighbours in a molecule that is smaller by this factor: it seldom has to be made anew.
 _MARGIN = 0.9
 
@@ -43,7 +48,7 @@ class Evaluator:
             ValueError: for positions that are not finite.
         """
         if not np.isfinite(pos).all():
-            raise ValueError("positions hold NaN or infinite values: the simulation that made them has come apart")
+            raise ValueError(NOT_FINITE)
         # A molecule that has drifted far from the origin would lose digits in single precision.
         x = torch.from_numpy(pos - pos.mean(axis=1, keepdims=True)).to(self.device, self.dtype)
         if self.left > 0 or not getattr(self.model, "traceable", True):

@@ -21,7 +21,7 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
         path: its folder is made if it is missing.
         what: "the record", say, for the message of an OSError, which then names `path` too.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(f"{short(path.name)}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,6 +33,14 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder could not be made, there is no file either
             temporary.unlink()
+
+
+def short(name: str) -> str:
+    """A name that a file can have together with an ending: of more than 120 bytes, the beginning and a hash of all."""
+    encoded = name.encode()
+    if len(encoded) <= 120:
+        return name
+    return f"{encoded[:100].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:16]}"
 
 
 def key_of(content: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """A trained force field: model, energy shift and provenance, in one file."""
 
+import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from asteroid import files, models, training
+from asteroid import files, models, state, training
 from asteroid.domain import Domain
-from asteroid.evaluator import Evaluator
+from asteroid.evaluator import NOT_FINITE, Evaluator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,19 +64,20 @@ class ForceField:
             Energy () or (frames,), kcal/mol, float64; force of the shape of the positions, kcal/mol/Å.
 
         Raises:
-            ValueError: for another molecule, a periodic one, or positions that do not fit it.
+            ValueError: for another molecule or charge, a periodic one, or positions that do not fit it.
         """
         if not hasattr(structure, "numbers"):
             z, pos = self.z, torch.as_tensor(structure)
         else:
             z = torch.as_tensor(structure.numbers, dtype=torch.int64)
             pos = torch.as_tensor(structure.positions)
-            check_not_periodic(structure)
+            state.check_alone(structure)
+            state.check_trained(structure, self.provenance)
             self._check_molecule(z)
         if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
             raise ValueError(f"positions have the shape {tuple(pos.shape)}, expected (frames, {len(self.z)}, 3)")
         if not bool(torch.isfinite(pos).all()):
-            raise ValueError("positions hold NaN or infinite values: the simulation that made them has come apart")
+            raise ValueError(NOT_FINITE)
         like = next(self.model.parameters())
         frames = pos if pos.ndim == 3 else pos[None]
         # Far from the origin single precision has fewer digits.
@@ -104,11 +106,20 @@ class ForceField:
         self._check_molecule(z)
         return Evaluator(self.model, z, self.shift, calls)
 
-    def calculator(self) -> "Calculator":
-        """An ASE calculator, in ASE's units (eV, Å)."""
+    def calculator(self, dtype: torch.dtype | None = torch.float64) -> "Calculator":
+        """An ASE calculator, in ASE's units (eV, Å), of the weights as they are now.
+
+        Args:
+            dtype: precision of the model. Line searches need torch.float64: in single precision the energy, a large
+                number, has not the digits that small steps change. None: as trained, which is faster.
+        """
         from asteroid.calculator import ForceFieldCalculator
 
-        return ForceFieldCalculator(self)
+        return ForceFieldCalculator(self.in_precision(dtype))
+
+    def in_precision(self, dtype: torch.dtype | None) -> "ForceField":
+        """The same force field with a copy of its model in another precision; None: itself."""
+        return self if dtype is None else replace(self, model=copy.deepcopy(self.model).to(dtype))
 
     def _check_molecule(self, z: Tensor) -> None:
         if sorted(z.tolist()) != sorted(self.z.tolist()):
@@ -166,15 +177,6 @@ class ForceField:
             raise ValueError(
                 f"{path} is damaged or of another version ({error}); delete it and train it again"
             ) from None
-
-
-def check_not_periodic(atoms: "Atoms") -> None:
-    """Raise a ValueError for periodic atoms: of a molecule that the cell cuts, the halves would be far apart."""
-    if atoms.pbc.any():
-        raise ValueError(
-            "the atoms are periodic; a force field is of a molecule alone: make it whole if the cell cuts it, and set "
-            "atoms.pbc = False"
-        )
 
 
 def force_on(force_field: ForceField, labelled: "LabelledSet") -> Tensor:

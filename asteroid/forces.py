@@ -1,6 +1,7 @@
 """Forces from energies, and the training step that differentiates through them."""
 
 import copy
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -116,6 +117,7 @@ def _eager(function: Callable, model: nn.Module, z: Tensor, shapes: Mapping[str,
 
 
 _TRACED: dict[tuple, Callable | None] = {}
+_ONE_TRACES = threading.Lock()  # what traces is global to the process
 
 
 def _traced(
@@ -139,22 +141,23 @@ def _traced(
     try:
         key = (purpose, *about, type(model), model.config, tuple(z.tolist()), *shapes.items())
         key += tuple((x.shape, x.dtype, x.device) for x in batch)
-        known = key in _TRACED
+        hash(key)
     except (AttributeError, TypeError) as error:
         return _untraced(purpose, eager, error)
-    if not known:
-        try:
-            with warnings.catch_warnings():
-                # Of the compiler about parts of PyTorch, and of TorchScript about itself: nothing else runs a graph
-                # without Python in a second.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                code = _trace(copy.deepcopy(model), z, function, shapes, parameters, buffers, batch)
-                code = finish(code, parameters, buffers, *batch)
-                _check(code(parameters, buffers, *batch), eager(*batch))
-            _TRACED[key] = code
-        except Exception as error:  # whatever goes wrong in a compiler, the work can go on without it
-            _TRACED[key] = None
-            return _untraced(purpose, eager, error)
+    with _ONE_TRACES:
+        if key not in _TRACED:
+            try:
+                with warnings.catch_warnings():
+                    # Of the compiler about parts of PyTorch, and of TorchScript about itself: nothing else runs a graph
+                    # without Python in a second.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    code = _trace(copy.deepcopy(model), z, function, shapes, parameters, buffers, batch)
+                    code = finish(code, parameters, buffers, *batch)
+                    _check(code(parameters, buffers, *batch), eager(*batch))
+                _TRACED[key] = code
+            except Exception as error:  # whatever goes wrong in a compiler, the work can go on without it
+                _TRACED[key] = None
+                return _untraced(purpose, eager, error)
     code = _TRACED[key]
     return eager if code is None else lambda *batch: code(parameters, buffers, *batch)
 

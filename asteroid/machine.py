@@ -4,7 +4,9 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
+import threadpoolctl
 import torch
 
 # Of the C library's malloc.h, as are the defaults below.
@@ -15,13 +17,41 @@ _KEEPING = {_TRIM_THRESHOLD: -1, _TOP_PAD: 64 * 2**20, _MMAP_MAX: 0}
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for what is timed, or is to be the same to the last digit whatever the number of threads."""
-    threads = torch.get_num_threads()
+    """One thread for what is timed, or is to be the same to the last digit whatever the number of threads.
+
+    That is one of PyTorch's, and of every OpenMP and linear algebra library that this process has loaded.
+    """
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with _libraries(len(sys.modules)).limit(limits=1):
+            yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> threadpoolctl.ThreadpoolController:
+    """Finding them takes a millisecond, as a cheap label does: they are sought anew once more modules are there."""
+    return threadpoolctl.ThreadpoolController()
+
+
+_share: int | None = None  # threads of long work; None: as many as PyTorch has anyway
+
+
+def share(threads: int) -> None:
+    """Make this process, a worker among others, take so many threads for long work, and one for all else.
+
+    Labels are made in workers too, on one thread: once OpenMP has more, a program that shares it takes them as well.
+    """
+    global _share
+    _share = threads
+    torch.set_num_threads(1)
+
+
+def threads() -> int:
+    """Number of threads of long work."""
+    return _share or torch.get_num_threads()
 
 
 @contextmanager
@@ -34,6 +64,8 @@ def long_work() -> Iterator[None]:
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     tunable = hasattr(library, "mallopt")  # GNU's C library has it, others do not
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads())
     torch.set_flush_denormal(True)
     try:
         for setting, value in _KEEPING.items() if tunable else ():
@@ -41,6 +73,7 @@ def long_work() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
         for setting, value in _DEFAULTS.items() if tunable else ():
             library.mallopt(setting, value)
         if tunable:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from asteroid import datasets, files, losses, selection, several, stages
+from asteroid import datasets, files, losses, machine, selection, several, stages
 from asteroid.baselines import ani, delta, fidelity, sgdml
 from asteroid.force_field import ForceField, force_on
 from asteroid.records import Record, Store
@@ -167,7 +167,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         histories=histories,
         label_seconds=_label_seconds(spec, split),
         seconds=stages.total_seconds([provenance]),
-        threads=torch.get_num_threads(),
+        threads=machine.threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},
     )

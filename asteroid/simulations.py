@@ -14,7 +14,7 @@ import ase
 import numpy as np
 import torch
 
-from asteroid import datasets, dynamics, files, levels, records, runs, stability
+from asteroid import datasets, dynamics, files, levels, machine, records, runs, stability, state
 from asteroid.datasets import LabelledSet
 from asteroid.dynamics import Trajectory
 from asteroid.records import Store
@@ -76,7 +76,7 @@ class Simulation:
             run if isinstance(run, str) else f"{run.recipe.model}-{run.method}-a{run.budget}-i{run.inaccurate_budget}"
         )
         how = f"{self.timestep:g}fs-{self.steps}x{self.replicas}" + ("-nve" if self.friction == 0 else "")
-        return "md-" + re.sub(r"[^\w.-]+", "-", f"{Path(self.molecule).stem}-{name}-{how}-{self.key}.json")
+        return "md-" + re.sub(r"[^\w.-]+", "-", f"{files.short(Path(self.molecule).stem)}-{name}-{how}-{self.key}.json")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
         potential = levels.calculator(spec.potential)
     else:
         potential = runs.force_field(spec.potential, store)
-    starts = [ase.Atoms(labels.z.numpy(), pos.numpy()) for pos in labels.pos[: spec.replicas]]
+    made = labels.provenance.get("settings")
+    starts = [state.atoms_of(labels.z.numpy(), pos.numpy(), made) for pos in labels.pos[: spec.replicas]]
     settings = {name: getattr(spec, name) for name in ("steps", "temperature", "timestep", "friction", "every", "seed")}
     started = time.perf_counter()
     with warnings.catch_warnings(record=True) as given:
@@ -268,7 +269,7 @@ def _record(
         frames=np.round(stability.frames_to_play(trajectories[0], 100), 2).tolist(),
         warnings=given,
         seconds=seconds,
-        threads=torch.get_num_threads(),
+        threads=machine.threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={"python": platform.python_version(), "torch": torch.__version__, "platform": platform.machine()},
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from asteroid import files, units
+from asteroid import files, state, units
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -214,7 +214,9 @@ def read_ase(path: Path, energy_unit: str | None, length_unit: str | None) -> di
         ) from None
     labels = {"z": z, "pos": np.array([atoms.positions for atoms in frames]), "energy": energy, "force": force}
     charge = total_charge(path, frames)  # for labels of further levels
-    provenance = {"settings": {"charge": charge}} if charge else {}
+    multiplicity = max(state.multiplicity(atoms) or 1 for atoms in frames)
+    settings = ({"charge": charge} if charge else {}) | ({"multiplicity": multiplicity} if multiplicity > 1 else {})
+    provenance = {"settings": settings} if settings else {}
     return {"molecule": path.stem, "provenance": provenance, **_converted(path, labels, energy_unit, length_unit)}
 
 
@@ -224,11 +226,14 @@ def total_charge(origin: Any, frames: "Sequence[Atoms]") -> int:
     Raises:
         DatasetError: they say several, or one that is not whole.
     """
-    charges = {float(atoms.info["charge"]) for atoms in frames if "charge" in atoms.info} or {0.0}
-    if len(charges) > 1 or not all(map(float.is_integer, charges)):
-        found = ", ".join(f"{charge:g}" for charge in sorted(charges))
+    try:
+        charges = {charge for atoms in frames if (charge := state.total_charge(atoms)) is not None} or {0}
+    except ValueError as error:
+        raise DatasetError(f"{origin}: {error}") from None
+    if len(charges) > 1:
+        found = ", ".join(map(str, sorted(charges)))
         raise DatasetError(f"{origin} says the charges {found}; expected one whole number, that of the molecule")
-    return int(charges.pop())
+    return charges.pop()
 
 
 def read_saved(path: Path, fix: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from asteroid import datasets, selection
 from asteroid.baselines import delta
-from asteroid.files import key_of
+from asteroid.files import key_of, short
 from asteroid.methods import METHODS, UNUSED
 from asteroid.selection import Selection
 from asteroid.stages import STAGES, Recipe, check_gammas
@@ -169,7 +169,7 @@ class RunSpec:
         if self.selection:
             sizes += f"-{self.selection.by}"
         model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
-        name = f"{molecule_name(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
+        name = f"{short(molecule_name(self.molecule))}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property

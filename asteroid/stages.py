@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asteroid import identity, losses, machine, models, training, units
+from asteroid import identity, losses, machine, models, state, training, units
 from asteroid.bias import bias_report as bias_report  # the paper's section 3.1, asked before stage 1
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
@@ -473,6 +473,7 @@ def _train(
     provenance = {
         **about,
         "domain": domain,
+        **state.recorded(sets[0].provenance.get("settings")),
         "valid_force_mae": history.best,
         "history": asdict(history),
         "seconds": history.seconds,

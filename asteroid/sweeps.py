@@ -14,10 +14,9 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from dataclasses import asdict
 from itertools import groupby
 
-import torch
 from tqdm import tqdm
 
-from asteroid import baselines, book, processes, profiles, workload
+from asteroid import baselines, book, machine, processes, profiles, workload
 from asteroid.runs import Record, RunSpec, Store, force_field, run
 from asteroid.spec import fingerprints, labels, sets_of, split_of
 from asteroid.training import progress_bar
@@ -274,7 +273,7 @@ def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> li
 
 
 def _start_worker(threads: int) -> None:
-    torch.set_num_threads(threads)
+    machine.share(threads)
     # Its own lock is a semaphore, which a process that is killed leaves behind, with a warning.
     tqdm.set_lock(threading.RLock())
 

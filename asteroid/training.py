@@ -115,6 +115,7 @@ class TrainingDiverged(ArithmeticError):
     """The loss became NaN, infinite, or far larger than at the start."""
 
 
+@machine.long_work()  # which the compiler is to know of, too
 def fit(
     model: nn.Module,
     train: Labelled | Sequence[Labelled],
@@ -189,7 +190,7 @@ def fit(
     history = state.history
     started, saved = time.perf_counter() - history.seconds, time.perf_counter()
     bar = progress_bar(progress, total=config.steps, initial=state.step, unit="step")
-    with bar, machine.long_work():
+    with bar:
         while state.step < config.steps and state.step - history.best_step < config.patience:
             turn, which = divmod(state.step, len(molecules))
             value, gradients = step_of[which](*molecules[which].batch(turn))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from ase import Atoms
 from ase.calculators.lj import LennardJones
 
 import asteroid
@@ -39,7 +40,7 @@ def pull(labels: LabelledSet, degree: int) -> torch.Tensor:
 
 
 def computed(labels: LabelledSet, calculator, numbers: np.ndarray) -> LabelledSet:
-    _, force = frame_by_frame(calculator, numbers)(labels.pos.numpy())
+    _, force = frame_by_frame(calculator, Atoms(numbers))(labels.pos.numpy())
     return replace(labels, level="cheap", force=torch.from_numpy(force))
 
 

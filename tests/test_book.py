@@ -302,6 +302,28 @@ def test_begin_refuses_a_parameter_of_another_type_than_its_default(default, val
         book.begin(namespace | {"setting": value}, "profile", "another", "setting")
 
 
+@pytest.mark.parametrize(
+    ("annotation", "value", "said"),
+    [
+        ("str", False, "expected str or None; papermill keeps a word as it is by `-r setting WORD`"),
+        ("str", 2024, "expected str or None; papermill"),
+        ("float", "much", "expected float or None$"),
+        ("int", 1.5, "expected int or None$"),
+        ("int", True, "expected int or None$"),
+    ],
+)
+def test_a_default_of_none_has_the_type_of_its_annotation(annotation, value, said):
+    def begin(given):
+        declared = f"profile = 'smoke'\nsetting: {annotation} | None = None"
+        cells = ["", declared, f"# Parameters\nsetting = {given!r}\n"]
+        return book.begin({"profile": "smoke", "setting": given, "In": cells}, "profile", "setting").name
+
+    good = {"str": "NO", "float": 1, "int": 3}[annotation]
+    assert begin(None) == begin(good) == "smoke"
+    with pytest.raises(ValueError, match=f"parameter 'setting' is {value!r}; {said}"):
+        begin(value)
+
+
 def test_begin_refuses_a_model_that_the_profile_does_not_have():
     assert book.begin({"profile": "smoke", "model": None}, "profile", "model").name == "smoke"
     with pytest.raises(ValueError, match="profile 'smoke' has no model 'egn'; it has: egnn"):
@@ -384,7 +406,8 @@ def test_notebook_keeps_to_the_rules(path):
     assert assignments[0].targets[0].id == "profile"
     assert assignments[0].value.value == book.DEFAULT_PROFILE
     for assignment in assignments:
-        ast.literal_eval(assignment.value)
+        default = ast.literal_eval(assignment.value)
+        assert default is not None or isinstance(assignment, ast.AnnAssign), "of None, only an annotation says the type"
 
     for cell in code:
         tree = ast.parse("".join(line for line in io.StringIO(cell.source) if not line.startswith(("%", "!"))))

@@ -80,6 +80,29 @@ def molecule() -> ase.Atoms:
     return ase.Atoms("OC2H6", 1.5 * grid + np.random.default_rng(0).normal(0, 0.1, (9, 3)))
 
 
+class Says(Calculator):
+    """Its energy is what the atoms say of their state."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        energy = 100 * self.atoms.info.get("charge", 0) + 10 * self.atoms.get_initial_charges().sum()
+        energy += self.atoms.get_initial_magnetic_moments().sum()
+        self.results = {"energy": float(energy), "forces": np.zeros((len(self.atoms), 3))}
+
+
+def test_a_calculator_sees_the_state_of_the_start():
+    atoms = ase.Atoms("OH", [[0, 0, 0], [0, 0, 0.96]], info={"charge": -1})
+    atoms.set_initial_charges([-1, 0])
+    atoms.set_initial_magnetic_moments([0, 2])
+    trajectory = langevin(atoms, Says(), steps=1, every=1)
+    assert trajectory.potential_energy[0] * KCAL == pytest.approx(-100 - 10 + 2)
+    neutral = ase.Atoms("OH", atoms.positions)
+    with pytest.raises(ValueError, match="frame 1 says {} and frame 0 {'charge': -1, 'multiplicity': 3}"):
+        langevin([atoms, neutral], Says(), steps=1, every=1)
+
+
 SETTINGS = {"temperature": 500.0, "timestep": 1.0, "friction": 0.05}
 
 

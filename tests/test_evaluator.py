@@ -1,5 +1,8 @@
 """A model called many times: the same numbers by the graph as without it, whatever the molecule does meanwhile."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 import tiny
@@ -122,3 +125,19 @@ def test_positions_that_are_no_numbers_are_refused():
     pos[1, 0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
         Evaluator(model("egnn"), z)(pos)
+
+
+def test_several_threads_trace_one_after_another(traces, monkeypatch):
+    """Each with an evaluator of its own; a warning, of a graph that failed, would be an error."""
+    monkeypatch.setattr(forces, "_TRACED", {})
+    z, pos = frames(1)
+    evaluators, together = [Evaluator(model("egnn"), z, calls=MANY) for _ in range(4)], Barrier(4)
+
+    def run(evaluate: Evaluator) -> None:
+        together.wait(timeout=30)
+        for _ in range(5):
+            assert_eager(evaluate, z, pos)
+
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(run, evaluators))
+    assert [code is not None for code in forces._TRACED.values()] == [True]

@@ -48,3 +48,13 @@ def test_of_several_writers_each_leaves_a_whole_file(tmp_path):
         list(executor.map(write, "abcd"))
     assert len(set(path.read_text())) == 1 and path.stat().st_size == 100_000
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_long_name_is_its_beginning_and_a_hash_and_can_be_written(tmp_path):
+    assert files.short("C" * 120) == "C" * 120
+    long, other = "é" * 300, "é" * 301
+    assert files.short(long).startswith("é" * 50 + "-") and files.short(long) != files.short(other)
+    path = tmp_path / ("C" * 250)
+    with files.replacing(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"

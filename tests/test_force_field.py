@@ -1,7 +1,9 @@
 """A trained force field: its file, its refusals, and ASE's view of it."""
 
+import copy
 import json
 import os
+import pickle
 from pathlib import Path
 
 import ase
@@ -255,3 +257,44 @@ def test_ase_recalculates_when_atoms_move_and_not_when_the_molecule_does(atoms):
     np.testing.assert_allclose(atoms.get_forces(), force, atol=1e-8)
     atoms.positions[0, 0] += 0.05
     assert abs(atoms.get_potential_energy() - energy) > 1e-5
+
+
+def test_ase_is_given_the_energy_that_belongs_to_the_forces(atoms):
+    atoms.calc = make().calculator()
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, None])
+def test_a_calculator_is_copied_after_use(dtype, atoms, monkeypatch):
+    monkeypatch.setattr("asteroid.evaluator.TRACE_FROM_CALLS", 1)  # what cannot be copied is a graph
+    atoms.calc = make().calculator(dtype)
+    for _ in range(3):
+        atoms.positions[0, 0] += 0.01
+        force = atoms.get_forces()
+    for copied in (copy.deepcopy(atoms), pickle.loads(pickle.dumps(atoms))):
+        copied.calc.reset()
+        np.testing.assert_allclose(copied.get_forces(), force, rtol=0, atol=1e-5)
+
+
+def test_the_precision_of_a_calculator_is_an_argument(atoms):
+    """Two energies 1e-7 Å apart: single precision cannot tell them, and the force field itself stays as it was."""
+    field = make()
+    for dtype, told_apart in ((torch.float64, True), (None, False)):
+        atoms.calc = field.calculator(dtype)
+        step = np.zeros((6, 3))
+        step[2] = 1e-7
+        before, slope = atoms.get_potential_energy(), -float((atoms.get_forces() * step).sum())
+        atoms.positions += step
+        assert (atoms.get_potential_energy() - before == pytest.approx(slope, rel=1e-2)) == told_apart
+    assert next(field.model.parameters()).dtype == torch.float32
+
+
+def test_atoms_of_another_charge_than_the_labels_are_refused(atoms):
+    field = ForceField(tiny.model(), Z, 0.0, "ccsd(t)", {"charge": 0})
+    atoms.info["charge"] = 1
+    atoms.calc = field.calculator()
+    for compute in (atoms.get_potential_energy, lambda: field.energy_and_force(atoms)):
+        with pytest.raises(ValueError, match="the atoms say the charge 1, .* trained on labels of the charge 0"):
+            compute()
+    atoms.info["charge"] = 0
+    assert np.isfinite(atoms.get_potential_energy())

@@ -1,5 +1,6 @@
 """Labelling: every finished label is kept, a stopped job goes on, failures are recorded, foreign ledgers refused."""
 
+import contextlib
 import json
 import math
 import multiprocessing
@@ -8,6 +9,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from types import SimpleNamespace
 
+import ase.build
 import ase.io
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from asteroid.data import embed
 from asteroid.datasets import DatasetError
 from asteroid.levels import __main__ as shell
 from asteroid.levels import labelling, sampling
+from asteroid.levels.gfn2 import GFN2
 from asteroid.levels.labelling import label
 
 pytestmark = tiny.needs("openmm", "rdkit", "tblite")
@@ -205,6 +208,30 @@ def test_a_process_that_is_killed_is_one_error_and_no_label_is_lost(frames, ledg
         label(frames, "gfn2", ledger, executor=executor, **QUIET)
     monkeypatch.undo()
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError("Unable to allocate 9 GiB")])
+def test_a_trouble_of_the_machine_ends_the_job_and_is_no_failure(error, frames, ledger, monkeypatch):
+    with monkeypatch.context() as patch:
+        compute = GFN2._energy_and_forces
+
+        def lacking(self, charge):
+            if np.allclose(self.atoms.positions, frames.pos[2]):
+                raise error
+            return compute(self, charge)
+
+        patch.setattr(GFN2, "_energy_and_forces", lacking)
+        with pytest.raises(RuntimeError, match=f"{error.args[-1]}.*goes on with the labels that are there"):
+            label(frames, "gfn2", ledger, **QUIET)
+    assert "failure" not in ledger.read_text()
+    assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
+
+
+def test_a_triplet_is_not_labelled_as_a_closed_shell(frames, ledger):
+    frames.provenance["settings"] = {"multiplicity": 3}
+    with pytest.raises(CalculatorSetupError, match="methanol has the multiplicity 3; only closed shells"):
+        label(frames, "gfn2", ledger, **QUIET)
+    assert not ledger.exists()
 
 
 def test_an_exploded_frame_is_a_failure_that_costs_no_other(frames, ledger):
@@ -446,6 +473,24 @@ class TestShell:
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2", *output]) == 1
         assert "expected one whole number" in capsys.readouterr().err
 
+    def test_a_file_says_charge_and_multiplicity_under_the_names_of_others(self, tmp_path, capsys):
+        atoms = ase.build.molecule("CH2_s3B1d")
+        atoms.set_initial_magnetic_moments(None)
+        output = ["--level", "gfn2", "--output", str(tmp_path / "out.jsonl")]
+        ase.io.write(tmp_path / "mine.extxyz", Atoms(atoms.numbers, atoms.positions, info={"charge": 0, "spin": 3}))
+        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), *output]) == 1
+        assert "frame 0 of" in (said := capsys.readouterr().err) and "has the multiplicity 3" in said
+        ase.io.write(tmp_path / "mine.extxyz", Atoms(atoms.numbers, atoms.positions, info={"total_charge": 2}))
+        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), *output]) == 0
+        assert asteroid.load(tmp_path / "out.npz").provenance["settings"]["charge"] == 2
+
+    def test_a_file_with_a_long_name_in_other_letters(self, tmp_path, frames):
+        path = tmp_path / f"{'é' * 120}.xyz"
+        ase.io.write(path, Atoms(frames.z.numpy(), frames.pos[0].numpy()))
+        with contextlib.chdir(tmp_path):
+            assert shell.main(["--molecule", path.name, "--level", "gfn2"]) == 0
+        assert len(list(tmp_path.glob("é*_gfn2.npz"))) == 1
+
     @pytest.mark.parametrize("content", ["garbage", ""])
     def test_a_file_that_holds_no_frames_is_one_line(self, content, tmp_path, capsys):
         (tmp_path / "mine.xyz").write_text(content)
@@ -480,8 +525,8 @@ class TestShell:
         images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[9, 9, 9], pbc=True) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.extxyz", images)
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2"]) == 1
-        assert "is periodic" in capsys.readouterr().err
-        with pytest.raises(ValueError, match="is periodic"):
+        assert "are periodic" in capsys.readouterr().err
+        with pytest.raises(ValueError, match="are periodic"):
             sampling.geometry(tmp_path / "mine.extxyz")
 
     def test_frames_of_a_file(self, tmp_path, capsys, frames):
@@ -495,6 +540,7 @@ class TestShell:
         ("arguments", "message"),
         [
             (["--molecule", "nonsense", "--level", "gfn2"], "neither a file nor one of the embedded"),
+            (["--molecule", "C" * 300, "--level", "gfn2"], "neither a file nor one of the embedded"),
             (["--molecule", "methanol", "--level", "pbe0"], "unknown level 'pbe0'"),
             (["--molecule", "methanol", "--level", "gfn2", "--frames", "99999"], "methanol has 10000 frames"),
             (["--molecule", "methanol", "--level", "gfn2", "--basis", "cc-pvdz"], "gfn2 has no setting basis"),

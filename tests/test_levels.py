@@ -1,13 +1,17 @@
 """Levels of theory: equal to their source, to each other between codes, and to the embedded labels."""
 
+import copy
 import os
+import pickle
 import shutil
 import signal
 import sys
 
 import numpy as np
 import pytest
+import threadpoolctl
 import tiny
+import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
@@ -280,9 +284,12 @@ LEVELS = [
         (molecule("OH"), CalculatorSetupError, "OH with the charge 0 has 9 electrons; only closed shells"),
         (Atoms("H2", [[0, 0, 0], [0, 0, 0.1]]), CalculationFailed, "atoms 0 and 1 are 0.100 Å apart"),
         (Atoms("H2", [[0, 0, 0], [0, 0, np.nan]]), CalculationFailed, "not finite"),
+        (molecule("CH2_s3B1d"), CalculatorSetupError, "CH2 has the multiplicity 3; only closed shells"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info={"charge": 1}), CalculatorSetupError, "1 has 1 electrons"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], cell=[9] * 3, pbc=True), ValueError, "are periodic.*atoms.pbc = False"),
         (Atoms("Lr2Cl6", 3.0 * np.eye(8)[:, :3] + np.arange(8)[:, None]), CalculatorSetupError, "mmff|gfn2|basis"),
     ],
-    ids=["radical", "atoms too close", "not finite", "unknown element"],
+    ids=["radical", "atoms too close", "not finite", "triplet", "radical by its charge", "periodic", "unknown element"],
 )
 def test_molecules_that_a_level_cannot_do(level, code, atoms, error, message):
     atoms = atoms.copy()
@@ -319,18 +326,6 @@ def test_the_charge_counts(code):
         atoms.calc = levels.calculator("hf", charge=charge, code=code)
         energies.append(label(atoms)[0])
     assert energies[1] < energies[0] - 100  # hydroxide, against a cation that lacks an electron pair
-
-
-@needs_psi4
-def test_a_frame_that_fails_costs_no_other(monkeypatch):
-    atoms = water()
-    atoms.calc = levels.calculator("hf", basis="sto-3g", code="psi4")
-    before = label(atoms)
-    atoms.calc._process.kill()
-    atoms.positions += 0.1
-    with pytest.raises(CalculationFailed, match="ended without an answer"):
-        label(atoms)
-    assert_same(label(atoms), before, "same code")
 
 
 @needs_pyscf
@@ -413,7 +408,7 @@ def test_the_program_is_started_anew_before_it_has_taken_all_memory(monkeypatch)
     monkeypatch.setattr(ab_initio, "_PSI4_FRAMES", 2)
     started = []
     start = ab_initio.Psi4._start
-    monkeypatch.setattr(ab_initio.Psi4, "_start", lambda self: (start(self), started.append(self._process))[0])
+    monkeypatch.setattr(ab_initio.Psi4, "_start", lambda self: (start(self), started.append(self._running.process))[0])
     atoms = molecule("H2")
     atoms.calc = levels.calculator("hf", basis="sto-3g", code="psi4")
     energies = []
@@ -444,6 +439,68 @@ def test_files_of_psi4_stand_where_its_users_say_and_go_with_it(tmp_path, monkey
     assert (folder / "psi4.out").exists()
     atoms.calc.close()
     assert not list(tmp_path.iterdir())
+
+
+ALL = ["lj", pytest.param("mmff", marks=needs_openmm), pytest.param("gfn2", marks=needs_tblite)]
+ALL.append(pytest.param("hf", marks=needs_pyscf))
+
+
+def any_calculator(level: str):
+    return levels.calculator(level, **({"code": "pyscf", "basis": "sto-3g"} if level == "hf" else {}))
+
+
+@pytest.mark.parametrize("level", ALL)
+def test_a_calculator_is_what_users_of_ase_expect(level):
+    """It gives the energy that belongs to its forces, can be copied after use, and refuses a periodic molecule."""
+    atoms = water()
+    atoms.calc = any_calculator(level)
+    energy = atoms.get_potential_energy()
+    assert atoms.get_potential_energy(force_consistent=True) == energy
+    for copied in (pickle.loads(pickle.dumps(atoms)), copy.deepcopy(atoms)):
+        copied.positions += 0.1
+        assert copied.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+    atoms.cell, atoms.pbc = [9, 9, 9], [True, False, False]
+    with pytest.raises(ValueError, match="are periodic"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("level", ALL[2:])
+def test_the_charge_is_what_the_atoms_say(level):
+    """Also when it changes, of which ASE takes no notice."""
+    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.96]])
+    atoms.calc = any_calculator(level)
+    energies = []
+    for charge in (-1, 1, -1):
+        atoms.info = {"total_charge": charge}
+        energies.append(atoms.get_potential_energy())
+    assert energies[0] == pytest.approx(energies[2], abs=1e-5) and abs(energies[0] - energies[1]) > 1
+    atoms.calc = levels.calculator(level, charge=1)
+    with pytest.raises(CalculatorSetupError, match="OH say the charge -1, and the level was given the charge 1"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize("level", ALL[1:])
+def test_a_label_takes_one_thread_of_every_library(level, monkeypatch):
+    seen = []
+    atoms = water()
+    atoms.calc = any_calculator(level)
+    atoms.get_potential_energy()
+    compute = type(atoms.calc)._energy_and_forces
+
+    def counting(self, charge):
+        seen.extend(library["num_threads"] for library in threadpoolctl.threadpool_info())
+        return compute(self, charge)
+
+    monkeypatch.setattr(type(atoms.calc), "_energy_and_forces", counting)
+    atoms.positions += 0.1
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threadpoolctl.threadpool_limits(3):
+            atoms.get_potential_energy()
+        assert set(seen) == {1} and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @needs_pyscf

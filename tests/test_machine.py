@@ -4,9 +4,11 @@ import resource
 import sys
 
 import pytest
+import threadpoolctl
 import torch
 
-from asteroid.machine import long_work
+from asteroid import machine
+from asteroid.machine import long_work, one_thread
 
 DENORMAL = 1e-40
 
@@ -36,3 +38,19 @@ def test_memory_is_kept_from_one_step_to_the_next():
         pages_of_a_step()
         kept = min(pages_of_a_step() for _ in range(5))
     assert kept < 100  # of 8192
+
+
+def test_a_worker_takes_its_share_of_threads_for_long_work_alone(monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(machine, "_share", None)
+    try:
+        machine.share(3)
+        assert torch.get_num_threads() == 1 and machine.threads() == 3
+        with long_work():
+            assert torch.get_num_threads() == 3
+            with one_thread():
+                assert {library["num_threads"] for library in threadpoolctl.threadpool_info()} == {1}
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ import pytest
 import tiny
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.calculator import CalculatorSetupError
 
 from asteroid import levels, units
 from asteroid.levels import sampling
@@ -184,7 +185,7 @@ def test_a_charge_is_that_of_the_smiles():
     assert sampling.langevin("C[NH3+]", "mmff", **settings).provenance["settings"] == {"charge": 1}
     with pytest.raises(ValueError, match=r"charge is -1, but C\[NH3\+\] has 1"):
         sampling.langevin("C[NH3+]", "gfn2", charge=-1, **settings)
-    with pytest.raises(ValueError, match=r"says the charges 0\.5; expected one whole number"):
+    with pytest.raises(ValueError, match=r"charge is 0\.5; expected one whole number"):
         sampling.geometry(Atoms("OH", np.eye(2, 3), info={"charge": 0.5}))
 
 
@@ -225,3 +226,19 @@ def test_numbers_that_do_not_fit(changes, message):
     if not changes.keys() & {"trajectories", "equilibration"}:
         with pytest.raises(ValueError, match=message):
             sampling.normal_modes("O", "mmff", **({"frames": 4} | changes))
+
+
+def test_a_molecule_is_sampled_in_the_state_that_its_atoms_say():
+    settings = {"frames": 2, "trajectories": 1, "every": 2, "equilibration": 2, **QUIET}
+    ion = Atoms("OH", [[0, 0, 0], [0, 0, 0.96]], info={"total_charge": -1})
+    assert sampling.langevin(ion, "gfn2", **settings).provenance["settings"]["charge"] == -1
+    silent = Atoms("OH", ion.positions)
+    assert sampling.langevin(silent, "gfn2", charge=-1, **settings).provenance["settings"]["charge"] == -1
+    with pytest.raises(ValueError, match="charge is 1, but OH has -1"):
+        sampling.langevin(ion, "gfn2", charge=1, **settings)
+    for level in ("mmff", "gfn2"):
+        with pytest.raises(CalculatorSetupError, match="CH2 has the multiplicity 3"):
+            sampling.langevin("ase:CH2_s3B1d", level, **settings)
+    ion.pbc = True
+    with pytest.raises(ValueError, match="are periodic"):
+        sampling.langevin(ion, "gfn2", **settings)

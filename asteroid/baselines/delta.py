@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from asteroid import levels
@@ -17,7 +18,6 @@ from asteroid.datasets import LabelledSet
 from asteroid.force_field import ForceField
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
 _CANDIDATES = 8  # by their interatomic distances, of which superposition chooses the nearest
@@ -103,7 +103,7 @@ class DeltaForceField:
         """Of the correction."""
         return self.correction.provenance
 
-    def energy_and_force(self, structure: "Atoms | Tensor | np.ndarray") -> tuple[Tensor, Tensor]:
+    def energy_and_force(self, structure: Atoms | Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
         """Energy and force of an ASE Atoms object or of positions; each frame costs a calculation of the cheap level.
 
         Args:
@@ -119,8 +119,8 @@ class DeltaForceField:
         energy, force = self.correction.energy_and_force(structure)
         is_atoms = hasattr(structure, "numbers")
         pos = torch.as_tensor(structure.positions if is_atoms else structure).double().cpu()
-        numbers = structure.numbers if is_atoms else self.z.numpy()
-        cheap_energy, cheap_force = self._cheap(numbers)(pos.reshape(-1, len(self.z), 3).numpy())
+        atoms = structure if is_atoms else Atoms(self.z.numpy())
+        cheap_energy, cheap_force = self._cheap(atoms)(pos.reshape(-1, len(self.z), 3).numpy())
         cheap_energy = torch.from_numpy(cheap_energy).reshape(energy.shape)
         return energy.cpu() + cheap_energy, force.double().cpu() + torch.from_numpy(cheap_force).reshape(force.shape)
 
@@ -131,7 +131,7 @@ class DeltaForceField:
 
         A frame at which the cheap level fails gets NaN, so that the other replicas of a simulation go on.
         """
-        correction, cheap = self.correction.evaluator(numbers, calls), self._cheap(numbers, go_on=True)
+        correction, cheap = self.correction.evaluator(numbers, calls), self._cheap(Atoms(numbers), go_on=True)
 
         def evaluate(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             (energy, force), (cheap_energy, cheap_force) = correction(pos), cheap(pos)
@@ -139,17 +139,17 @@ class DeltaForceField:
 
         return evaluate
 
-    def calculator(self) -> "Calculator":
-        """An ASE calculator, in ASE's units (eV, Å)."""
+    def calculator(self, dtype: torch.dtype | None = torch.float64) -> "Calculator":
+        """An ASE calculator, in ASE's units (eV, Å); `ForceField.calculator` says what `dtype` is."""
         from asteroid.calculator import ForceFieldCalculator
 
-        return ForceFieldCalculator(self)
+        return ForceFieldCalculator(replace(self, correction=self.correction.in_precision(dtype)))
 
-    def _cheap(self, numbers: np.ndarray, go_on: bool = False) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    def _cheap(self, atoms: Atoms, go_on: bool = False) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """From positions (frames, atoms, 3) to the cheap level's energies and forces, in our units."""
         from asteroid.calculator import frame_by_frame
 
-        return frame_by_frame(levels.calculator(self.cheap, **(self.settings or {})), numbers, go_on)
+        return frame_by_frame(levels.calculator(self.cheap, **(self.settings or {})), atoms, go_on)
 
 
 def with_cheap_level(correction: ForceField, cheap: LabelledSet) -> DeltaForceField:
@@ -166,8 +166,6 @@ def with_cheap_level(correction: ForceField, cheap: LabelledSet) -> DeltaForceFi
         names = ("charge", "basis", "grid") if cheap.level in ("pbe", "b3lyp") else ("charge", "basis")
         settings = {name: recorded[name] for name in names if name in recorded}
     if cheap.level == "mmff":
-        from ase import Atoms
-
         settings["reference"] = Atoms(cheap.z.numpy(), cheap.pos[cheap.energy.argmin()].numpy())
     return DeltaForceField(correction, cheap.level, settings)
 

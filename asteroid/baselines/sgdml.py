@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asteroid import files
+from asteroid import files, state
 from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet
 
@@ -109,6 +109,7 @@ class SGDMLForceField:
             ValueError: for another molecule or order of atoms, or positions that do not fit.
         """
         if hasattr(structure, "numbers"):
+            state.check_alone(structure)
             self._check_order(structure.numbers)
             structure = structure.positions
         pos = torch.as_tensor(structure).double().cpu().numpy()

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calculator":
     """The ASE calculator of a level of theory.
 
-    Its attribute `code` names the program that computes. Every level but `lj` takes `charge`, the total charge, 0 by
-    default. All compute on one core; `gfn2` only where OMP_NUM_THREADS=1 was set before Python started.
+    Its attribute `code` names the program that computes. Every level but `lj` takes `charge`, the total charge; by
+    default it is what the atoms say, see `state.total_charge`, else 0. All compute on one thread. It can be pickled and
+    copied, also after use.
 
     Args:
         level: one of those in `table()`, such as "ccsd(t)".
@@ -33,8 +34,9 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
             memory_gb (3); `pbe` and `b3lyp`: grid, the numbers of radial and angular points, (50, 194).
 
     Returns:
-        A calculator of energy (eV) and forces (eV/Å). It raises ASE's `CalculatorSetupError` for a molecule that the
-        level cannot do, and `CalculationFailed` for a frame at which the code fails.
+        A calculator of energy, the same as free energy (eV), and forces (eV/Å). It raises ASE's `CalculatorSetupError`
+        for a molecule that the level cannot do, a ValueError for a periodic one, `CalculationFailed` for a frame at
+        which the code fails, and `molecules.MachineError` where disk or memory do not suffice or a program was ended.
 
     Raises:
         ValueError: an unknown level, code or setting; the message lists the known ones.
@@ -124,25 +126,29 @@ _NEEDS = {
 
 
 def _lj(level: str, epsilon: float = 0.01, sigma: float = 3.0, cutoff: float = 12.0) -> "Calculator":
-    from ase.calculators.lj import LennardJones
+    from asteroid.levels.pairs import Pairs
 
-    return LennardJones(epsilon=epsilon, sigma=sigma, rc=cutoff, smooth=True)
+    return Pairs(epsilon=epsilon, sigma=sigma, rc=cutoff, smooth=True)
 
 
-def _mmff(level: str, charge: int = 0, reference: "Atoms | None" = None) -> "Calculator":
+def _mmff(level: str, charge: int | None = None, reference: "Atoms | None" = None) -> "Calculator":
     from asteroid.levels.mmff import MMFF
 
     return MMFF(charge, reference)
 
 
-def _gfn2(level: str, charge: int = 0) -> "Calculator":
+def _gfn2(level: str, charge: int | None = None) -> "Calculator":
     from asteroid.levels.gfn2 import GFN2
 
     return GFN2(charge)
 
 
 def _psi4(
-    level: str, charge: int = 0, basis: str = "cc-pvdz", grid: tuple[int, int] | None = None, memory_gb: float = 3.0
+    level: str,
+    charge: int | None = None,
+    basis: str = "cc-pvdz",
+    grid: tuple[int, int] | None = None,
+    memory_gb: float = 3.0,
 ) -> "Calculator":
     from asteroid.levels.ab_initio import Psi4
 
@@ -150,7 +156,11 @@ def _psi4(
 
 
 def _pyscf(
-    level: str, charge: int = 0, basis: str = "cc-pvdz", grid: tuple[int, int] | None = None, memory_gb: float = 3.0
+    level: str,
+    charge: int | None = None,
+    basis: str = "cc-pvdz",
+    grid: tuple[int, int] | None = None,
+    memory_gb: float = 3.0,
 ) -> "Calculator":
     from asteroid.levels.ab_initio import PySCF
 

@@ -19,8 +19,9 @@ import ase.io
 import numpy as np
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, levels, processes, sources, units
+from asteroid import datasets, files, levels, processes, sources, state, units
 from asteroid.levels.labelling import label
+from asteroid.levels.molecules import check_closed_shell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +66,7 @@ def _label(options: argparse.Namespace) -> None:
         if not 0 < options.frames <= len(frames.pos):
             raise ValueError(f"--frames is {options.frames}; {name} has {len(frames.pos)} frames")
         frames.pos = frames.pos[: options.frames]
-    ledger = options.output or Path(f"{name}_{options.level}.jsonl")
+    ledger = options.output or Path(f"{files.short(name)}_{options.level}.jsonl")
     if ledger.suffix in (".npz", ".json"):
         raise ValueError(f"--output {ledger} is where the finished set goes; name the ledger .jsonl")
     if options.processes < 1:
@@ -101,7 +102,7 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         order = sources.archive(datasets.DATA / f"{molecule}_gfn2.npz", ["order"])["order"]
         known = {key: sampled.provenance[key] for key in ("smiles", "sampling", "temperature_K")}
         frames = {"z": sampled.z.numpy(), "pos": sampled.pos.numpy()[order], "provenance": known}
-    elif not path.exists():
+    elif not os.path.exists(path):  # False too for what is too long for a path
         raise ValueError(
             f"{molecule!r} is neither a file nor one of the embedded molecules {', '.join(datasets.molecules())}"
         )
@@ -119,8 +120,9 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
             raise ValueError(f"{path} is no file of frames that ASE can read ({error})") from None
         if not images:
             raise ValueError(f"{path} holds no frame")
-        if any(image.pbc.any() for image in images):
-            raise ValueError(f"{path} is periodic; the levels compute a molecule alone")
+        for k, image in enumerate(images):
+            state.check_alone(image, f"the atoms of frame {k} of {path}")
+            check_closed_shell(state.multiplicity(image), f"frame {k} of {path}")
         if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
             raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
         frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}

@@ -9,19 +9,18 @@ since it has no gradients of fitted MP2 and CCSD(T).
 import io
 import json
 import os
-import subprocess
-import tempfile
+import signal
 import warnings
-import weakref
-from contextlib import redirect_stdout, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from ase.calculators.calculator import CalculationFailed, Calculator, CalculatorSetupError, all_changes
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 from asteroid import units
-from asteroid.levels import psi4_server
-from asteroid.levels.molecules import check_molecule
+from asteroid.levels import guard, psi4_server
+from asteroid.levels.molecules import MachineError, MoleculeCalculator
 
 if TYPE_CHECKING:
     from pyscf import gto
@@ -36,16 +35,19 @@ _GRID = (50, 194)
 # Frames after which the program psi4 is started anew: it keeps some 4 MB of each functional's, for ever.
 _PSI4_FRAMES = 200
 
+# Exit statuses of programs that crash by themselves.
+_CRASHES = [128 + number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)]
+
 _HARTREE_IN_EV = units.ENERGY["hartree"] * units.KCAL_PER_MOL_IN_EV
 _BOHR = units.LENGTH["bohr"]
 
 
-class AbInitio(Calculator):
-    """ASE calculator of a closed-shell molecule: energy in eV, forces in eV/Å.
+class AbInitio(MoleculeCalculator):
+    """`MoleculeCalculator` of a wave function or a density.
 
     Args:
         method: one of `METHODS`.
-        charge: total charge.
+        charge: as there.
         basis: name of a basis set that the code knows.
         grid: radial and angular points around each atom, for functionals only; None: (50, 194).
         memory_gb: memory that the code may take.
@@ -55,28 +57,19 @@ class AbInitio(Calculator):
     """
 
     code: ClassVar[str]
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
-    def __init__(self, method: str, charge: int, basis: str, grid: tuple[int, int] | None, memory_gb: float):
-        super().__init__()
+    def __init__(self, method: str, charge: int | None, basis: str, grid: tuple[int, int] | None, memory_gb: float):
+        super().__init__(charge)
         if grid is not None and method not in FUNCTIONALS:
             raise ValueError(f"{method} has no grid; only {' and '.join(FUNCTIONALS)} have one")
-        self.method, self.charge, self.basis, self.memory_gb = method, charge, basis, memory_gb
+        self.method, self.basis, self.memory_gb = method, basis, memory_gb
         self.grid = grid or _GRID
 
-    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
-        """Fill `results` with energy and forces of the atoms.
+    def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
+        energy, gradient = self._energy_and_gradient(charge)
+        return energy * _HARTREE_IN_EV, -gradient * (_HARTREE_IN_EV / _BOHR)
 
-        Raises:
-            CalculatorSetupError: an odd number of electrons, or a basis that is unknown or lacks an element.
-            CalculationFailed: an exploded geometry, equations that did not converge, or a code that failed otherwise.
-        """
-        super().calculate(atoms, properties, system_changes)
-        check_molecule(self.atoms, self.charge)
-        energy, gradient = self._energy_and_gradient()
-        self.results = {"energy": energy * _HARTREE_IN_EV, "forces": -gradient * (_HARTREE_IN_EV / _BOHR)}
-
-    def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
+    def _energy_and_gradient(self, charge: int) -> tuple[float, np.ndarray]:
         """Energy in hartree and its gradient (atoms, 3) in hartree/bohr."""
         raise NotImplementedError
 
@@ -94,8 +87,11 @@ class PySCF(AbInitio):
     """`AbInitio` by the package pyscf."""
 
     code = "pyscf"
+    _modules: ClassVar[tuple[str, ...]] = ("pyscf.lib",)
+    _programs: ClassVar[tuple[str, ...]] = ("_scratch",)
+    _scratch: guard.Guarded | None = None
 
-    def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
+    def _energy_and_gradient(self, charge: int) -> tuple[float, np.ndarray]:
         from pyscf import gto, lib
         from pyscf.lib.exceptions import BasisNotFoundError
 
@@ -105,14 +101,16 @@ class PySCF(AbInitio):
             except (BasisNotFoundError, RuntimeError, KeyError):  # by PySCF's version
                 return []
 
-        with warnings.catch_warnings():
+        if self._scratch is None:
+            self._scratch = guard.Guarded("asteroid-pyscf-", lib.param.TMPDIR)
+        with warnings.catch_warnings(), _scratch_of_pyscf(self._scratch.folder):
             warnings.simplefilter("ignore", UserWarning)  # advice to install a package with more basis sets
             try:
                 molecule = gto.M(
                     atom=list(zip(self.atoms.symbols, self.atoms.positions)),
                     basis=self.basis,
                     ecp={symbol: found for symbol in set(self.atoms.symbols) if (found := core(symbol))},
-                    charge=self.charge,
+                    charge=charge,
                     max_memory=1000 * self.memory_gb,
                     verbose=0,
                 )
@@ -120,11 +118,11 @@ class PySCF(AbInitio):
                 raise self._no_basis() from None
             compute = self._correlated if self.method in CORRELATED else self._self_consistent
             try:
-                with lib.with_omp_threads(1), redirect_stdout(io.StringIO()):  # more such advice
+                with redirect_stdout(io.StringIO()):  # more such advice
                     return compute(molecule)
             except BasisNotFoundError:  # that which fits densities
                 raise self._no_basis() from None
-            except CalculationFailed:
+            except (CalculationFailed, OSError, MemoryError):
                 raise
             except Exception as error:
                 # Whatever fails fails for this frame only.
@@ -177,6 +175,18 @@ class PySCF(AbInitio):
             raise self._failure(f"{what} did not converge")
 
 
+@contextmanager
+def _scratch_of_pyscf(folder: str) -> Iterator[None]:
+    """PySCF's files in a folder that goes whatever ends this process."""
+    from pyscf import lib
+
+    before, lib.param.TMPDIR = lib.param.TMPDIR, folder
+    try:
+        yield
+    finally:
+        lib.param.TMPDIR = before
+
+
 def _core_orbitals(molecule: "gto.Mole") -> int:
     """Orbitals of the noble gas before each atom, as Psi4 freezes them, without those of a core potential."""
     replaced = np.array([molecule.atom_nelec_core(k) for k in range(molecule.natm)])
@@ -194,13 +204,14 @@ class Psi4(AbInitio):
     """
 
     code = "psi4"
-    _process: subprocess.Popen | None = None
-    _frames = 0  # that the process was given
+    _programs: ClassVar[tuple[str, ...]] = ("_running", "_frames")
+    _running: guard.Guarded | None = None
+    _frames = 0  # that the program was given
 
-    def _energy_and_gradient(self) -> tuple[float, np.ndarray]:
-        if self._process is not None and self._frames >= _PSI4_FRAMES:
+    def _energy_and_gradient(self, charge: int) -> tuple[float, np.ndarray]:
+        if self._running is not None and self._frames >= _PSI4_FRAMES:
             self.close()
-        if self._process is None:
+        if self._running is None:
             self._start()
         self._frames += 1
         lines = [
@@ -208,7 +219,7 @@ class Psi4(AbInitio):
             for symbol, (x, y, z) in zip(self.atoms.symbols, self.atoms.positions)
         ]
         try:
-            self._send("\n".join([f"{self.charge} 1", *lines, "units angstrom", "symmetry c1", "noreorient", "nocom"]))
+            self._send("\n".join([f"{charge} 1", *lines, "units angstrom", "symmetry c1", "noreorient", "nocom"]))
             answer = self._receive()
         except BaseException:  # after an interrupt, what it still answers would be taken for the next frame's label
             self.close()
@@ -225,19 +236,9 @@ class Psi4(AbInitio):
         return answer["energy"], np.array(answer["gradient"])
 
     def _start(self) -> None:
-        # Psi4 leaves files where it runs: they go with this folder.
-        folder = tempfile.TemporaryDirectory(prefix="asteroid-psi4-", dir=os.environ.get("PSI_SCRATCH"))
         command = ["psi4", "--skip-preprocessor", "--input", psi4_server.__file__, "--output", "psi4.out"]
-        self._process = subprocess.Popen(
-            [*command, "--nthread", "1"],
-            cwd=folder.name,
-            env={**os.environ, "PSI_SCRATCH": folder.name, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._stop = weakref.finalize(self, _stop, self._process, folder)
+        # Psi4 leaves files where it runs: they go with its scratch.
+        self._running = guard.Guarded("asteroid-psi4-", os.environ.get("PSI_SCRATCH"), [*command, "--nthread", "1"])
         self._send({"method": self.method, "memory": f"{self.memory_gb} GB", "options": self._options()})
 
     def _options(self) -> dict[str, Any]:
@@ -253,27 +254,26 @@ class Psi4(AbInitio):
 
     def close(self) -> None:
         """End the program; the next frame starts it anew."""
-        if self._process is not None:
-            self._stop()
-        self._process, self._frames = None, 0
+        if self._running is not None:
+            self._running.end()
+        self._running, self._frames = None, 0
 
     def _send(self, message: object) -> None:
         with suppress(BrokenPipeError):  # it has ended, and what it said is read where its answer is awaited
-            print(json.dumps(message), file=self._process.stdin, flush=True)
+            print(json.dumps(message), file=self._running.process.stdin, flush=True)
 
     def _receive(self) -> dict[str, Any]:
-        said = []
-        for line in self._process.stdout:
+        said, process = [], self._running.process
+        for line in process.stdout:
             if line.startswith(psi4_server.ANSWER):
                 return json.loads(line.removeprefix(psi4_server.ANSWER))
             said.append(line)
+        status, first = process.wait(), self._frames == 1
         self.close()
-        raise self._failure(f"the program ended without an answer; it said {''.join(said).strip()[-500:]!r}")
-
-
-def _stop(process: subprocess.Popen, folder: tempfile.TemporaryDirectory) -> None:
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
-    folder.cleanup()
+        failure = self._failure(
+            f"the program ended without an answer (exit status {status}); it said {''.join(said).strip()[-500:]!r}"
+        )
+        # A signal from outside, or a program that has never answered, is no frame's fault; a crash may be.
+        if status not in _CRASHES and (first or not 0 <= status <= 128):
+            raise MachineError.of(failure)
+        raise failure

@@ -4,41 +4,32 @@ Source:
     C. Bannwarth, S. Ehlert and S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019).
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ase.calculators.calculator import Calculator, CalculatorSetupError, InputError, all_changes
+import numpy as np
+from ase.calculators.calculator import CalculatorSetupError, InputError
 
-from asteroid.levels.molecules import check_molecule
+from asteroid.levels.molecules import MoleculeCalculator
+
+if TYPE_CHECKING:
+    from tblite.ase import TBLite
 
 
-class GFN2(Calculator):
-    """ASE calculator of a closed-shell molecule: energy in eV, forces in eV/Å.
+class GFN2(MoleculeCalculator):
+    """`MoleculeCalculator` of all elements up to radon."""
 
-    Args:
-        charge: total charge.
-    """
+    _programs: ClassVar[tuple[str, ...]] = ("_tblite",)
+    _modules: ClassVar[tuple[str, ...]] = ("tblite.ase",)
+    _tblite: "TBLite | None" = None
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
+        if self._tblite is None:
+            from tblite.ase import TBLite
 
-    def __init__(self, charge: int = 0):
-        from tblite.ase import TBLite
-
-        super().__init__()
-        self.charge = charge
-        self._tblite = TBLite(method="GFN2-xTB", charge=charge, multiplicity=1, verbosity=0)
-
-    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
-        """Fill `results` with energy and forces of the atoms.
-
-        Raises:
-            CalculatorSetupError: an odd number of electrons, or an element beyond radon.
-            CalculationFailed: an exploded geometry, or charges that did not become self-consistent.
-        """
-        super().calculate(atoms, properties, system_changes)
-        check_molecule(self.atoms, self.charge)
+            self._tblite = TBLite(method="GFN2-xTB", multiplicity=1, verbosity=0)
+        self._tblite.set(charge=charge)
         try:
             # Which finds out itself what changed: it may not have seen the molecule before, where that was refused.
-            energy, forces = self._tblite.get_potential_energy(self.atoms), self._tblite.get_forces(self.atoms)
+            return self._tblite.get_potential_energy(self.atoms), self._tblite.get_forces(self.atoms)
         except InputError as error:
             raise CalculatorSetupError(f"gfn2: {error}") from None
-        self.results = {"energy": energy, "forces": forces}

@@ -25,7 +25,7 @@ from asteroid import levels, processes, units
 from asteroid.checks import LARGEST_FORCE
 from asteroid.datasets import LabelledSet
 from asteroid.levels.ab_initio import FUNCTIONALS
-from asteroid.levels.molecules import check_molecule
+from asteroid.levels.molecules import check_closed_shell, check_molecule
 from asteroid.sources import DatasetError
 from asteroid.training import progress_bar
 
@@ -64,8 +64,7 @@ def label(
         level: of `levels.table()`.
         ledger: file of JSON lines, made if it is not there. One call at a time may write to it.
         molecule: name; None: what the frames' `molecule` or provenance says.
-        executor: any concurrent.futures executor of processes; None: one frame after the other, here. For seconds of
-            one core, set OMP_NUM_THREADS=1 before Python starts.
+        executor: any concurrent.futures executor of processes; None: one frame after the other, here.
         retry: try frames again that failed earlier.
         progress: show a bar with the time left.
         settings: of `levels.calculator`; by default the charge under which the frames were sampled and the code of the
@@ -79,7 +78,8 @@ def label(
         ValueError: an unknown level, code or setting, frames of which nothing says the molecule, or none.
         ImportError: the code is not installed.
         CalculatorSetupError: the level cannot do this molecule.
-        RuntimeError: a process of the executor was killed; the same call goes on.
+        RuntimeError: a process of the executor was killed, or a lack of disk or memory, as `MachineError`, that no
+            frame is to blame for; the same call goes on.
         DatasetError: the ledger is of another task or other frames, is damaged, or cannot be written; or no frame has
             a label.
     """
@@ -93,9 +93,11 @@ def label(
         raise ValueError("nothing says which molecule the frames are of; pass molecule, such as molecule='ethanol'")
     if level == "mmff":
         settings = {"reference": Atoms(z, _first_whole(z, pos))} | settings
-    sampled = known.get("settings")
-    if isinstance(sampled, Mapping) and sampled.get("charge") and level != "lj":
-        settings.setdefault("charge", sampled["charge"])
+    if level != "lj":  # which knows no state
+        sampled = known.get("settings")
+        sampled = sampled if isinstance(sampled, Mapping) else {}
+        check_closed_shell(sampled.get("multiplicity"), molecule)
+        settings.setdefault("charge", sampled.get("charge", 0))
     sessions, rows = _read(ledger)
     if sessions and sessions[-1]["level"] == level:  # not another code that was installed meanwhile
         settings.setdefault("code", sessions[-1]["code"])
@@ -301,7 +303,10 @@ def _labelled(
     settings = {key: value for key, value in last["settings"].items() if key != "grid" or last["level"] in FUNCTIONALS}
     if not made:
         reason = next(iter(ours.values()))["failure"] if ours else "there is none"
-        raise DatasetError(f"None of the {len(pos)} frames of {last['molecule']} has a {last['level']} label: {reason}")
+        raise DatasetError(
+            f"None of the {len(pos)} frames of {last['molecule']} has a {last['level']} label: {reason}. What "
+            "was mended meanwhile is tried again by retry=True (--retry)."
+        )
     theory = _THEORY.get(last["level"], f"{last['level'].upper()}/{last['settings'].get('basis')}")
     sampling = {key: known[key] for key in ("smiles", "sampling", "sampling_level", "temperature_K") if key in known}
     provenance = {
@@ -327,10 +332,10 @@ def _labelled(
 
 
 def _machine() -> str:
-    """The processor, how many cores this process may use, and how many threads it was told to."""
+    """The processor, how many cores this process may use, and how many threads a label has."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return f"{model}, {processes.cores()} cores, {os.environ.get('OMP_NUM_THREADS', 'default')} threads a label"
+    return f"{model}, {processes.cores()} cores, 1 threads a label"

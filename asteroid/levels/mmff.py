@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, CalculatorSetupError, all_changes
+from ase.calculators.calculator import CalculatorSetupError
 
 from asteroid import units
-from asteroid.levels.molecules import check_molecule
+from asteroid.levels.molecules import MoleculeCalculator, check_molecule
 
 if TYPE_CHECKING:
     import openmm
@@ -35,42 +35,33 @@ _PER_NM = units.LENGTH["nm"]
 _DEGREES = f"{1 / _RADIAN!r}"
 
 
-class MMFF(Calculator):
-    """ASE calculator of MMFF94: energy in eV, forces in eV/Å.
-
-    Which atoms are bonded, and how, is perceived from one geometry and then kept, so that no bond ever breaks.
+class MMFF(MoleculeCalculator):
+    """`MoleculeCalculator` whose bonds, and their orders, are perceived from one geometry and then kept: none breaks.
 
     Args:
-        charge: total charge of the molecule.
+        charge: as there.
         reference: geometry from which bonds are perceived, near a minimum; None: the first that is calculated.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    _programs: ClassVar[tuple[str, ...]] = ("_context",)
+    _modules: ClassVar[tuple[str, ...]] = ("openmm", "rdkit")
+    _context: "tuple[int, openmm.Context] | None" = None  # with the charge of its bonds
 
-    def __init__(self, charge: int = 0, reference: Atoms | None = None):
-        super().__init__()
-        self.charge, self.reference = charge, reference
-        self._context: openmm.Context | None = None
+    def __init__(self, charge: int | None = None, reference: Atoms | None = None):
+        super().__init__(charge)
+        self.reference = reference
 
-    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
-        """Fill `results` with energy and forces of the atoms.
-
-        Raises:
-            CalculatorSetupError: no bonds can be perceived, or MMFF94 has no parameters for them.
-            CalculationFailed: an exploded geometry.
-            ValueError: the atoms are not those of the reference.
-        """
-        super().calculate(atoms, properties, system_changes)
-        check_molecule(self.atoms, self.charge)
-        if self._context is None:
+    def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
+        if self._context is None or self._context[0] != charge:
             import openmm
 
             # There is no context without an integrator; this one makes no step.
-            self._context = self.context(self.atoms, openmm.VerletIntegrator(0))
+            self._context = charge, self.context(self.atoms, openmm.VerletIntegrator(0))
         self._check_atoms(self.atoms)
-        self._context.setPositions(self.atoms.positions / _PER_NM)
-        energy, forces = _energy_and_forces(self._context)
-        self.results = {"energy": energy * units.KCAL_PER_MOL_IN_EV, "forces": forces * units.KCAL_PER_MOL_IN_EV}
+        _, context = self._context
+        context.setPositions(self.atoms.positions / _PER_NM)
+        energy, forces = _energy_and_forces(context)
+        return energy * units.KCAL_PER_MOL_IN_EV, forces * units.KCAL_PER_MOL_IN_EV
 
     def context(self, atoms: Atoms, integrator: "openmm.Integrator") -> "openmm.Context":
         """An OpenMM context of the atoms at their positions, with the bonds of the reference.
@@ -83,14 +74,15 @@ class MMFF(Calculator):
 
         Raises:
             CalculatorSetupError: no bonds can be perceived, or MMFF94 has no parameters for them.
-            ValueError: the atoms are not those of the reference.
+            ValueError: the atoms are not those of the reference, or periodic.
         """
         import openmm
 
+        charge = check_molecule(atoms, self.charge)
         if self.reference is None:
             self.reference = atoms.copy()
         self._check_atoms(atoms)
-        parts = system(perceive_bonds(self.reference, self.charge), atoms.get_masses())
+        parts = system(perceive_bonds(self.reference, charge), atoms.get_masses())
         result = openmm.Context(parts, integrator, openmm.Platform.getPlatformByName("Reference"))
         result.setPositions(atoms.positions / _PER_NM)
         return result

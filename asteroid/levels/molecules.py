@@ -1,24 +1,120 @@
-"""What every level of theory refuses to compute."""
+"""What every level of theory has in common: which molecules it refuses, one thread, and whose fault a failure is."""
+
+import importlib
+import re
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
+from ase.calculators.calculator import CalculationFailed, Calculator, CalculatorSetupError, all_changes
+
+from asteroid import machine, state
 
 SHORTEST = 0.2
 """Å. Closer atoms mean a wrong unit or an exploded trajectory."""
 
+# What codes say where disk or memory does not suffice, and the types of error that Psi4's answers name.
+_LACKING = re.compile(
+    "no space left|quota exceeded|disk (is )?full|errno = 28|PSIO_?ERROR|read-only file system|input/output error|"
+    "too many open files|cannot allocate|unable to allocate|out of memory|(not enough|insufficient) memory|bad_alloc|"
+    r"\b(OSError|IOError|FileNotFoundError|PermissionError|MemoryError)\b",
+    re.IGNORECASE,
+)
 
-def check_molecule(atoms: Atoms, charge: int) -> None:
+
+class MachineError(RuntimeError):
+    """What the machine lacks or has ended, not the frame's fault: mended, the same calculation works."""
+
+    @classmethod
+    def of(cls, cause: object) -> "MachineError":
+        return cls(
+            f"{str(cause).rstrip('.')}. That is the machine's trouble, not the frame's: mend it (scratch disk, memory, "
+            "the program) and call again; a job goes on with the labels that are there"
+        )
+
+
+class MoleculeCalculator(Calculator):
+    """ASE calculator of a closed-shell molecule alone, on one thread: energy in eV, forces in eV/Å.
+
+    It can be pickled and copied at any time; a copy starts its program anew.
+
+    Args:
+        charge: total charge; None: what the atoms say, see `state.total_charge`, else 0.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+    _programs: ClassVar[tuple[str, ...]] = ()
+    """Attributes that hold what runs, None in the class."""
+    _modules: ClassVar[tuple[str, ...]] = ()
+    """What is imported before the threads are limited, with the libraries that have threads."""
+
+    def __init__(self, charge: int | None = None):
+        super().__init__()
+        self.charge = charge
+
+    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
+        """Fill `results` with energy, the same as free energy, and forces of the atoms.
+
+        Raises:
+            ValueError: periodic atoms, or such as contradict themselves.
+            CalculatorSetupError: a molecule that the level cannot do.
+            CalculationFailed: an exploded geometry, or one at which the code fails.
+            MachineError: a lack of disk or memory, or a program that was ended.
+        """
+        super().calculate(atoms, properties, system_changes)
+        charge = check_molecule(self.atoms, self.charge)
+        for name in self._modules:
+            importlib.import_module(name)
+        try:
+            with machine.one_thread():
+                energy, forces = self._energy_and_forces(charge)
+        except (OSError, MemoryError) as error:
+            raise MachineError.of(f"{self.name} of {self.atoms.symbols}: {type(error).__name__}: {error}") from error
+        except CalculationFailed as error:
+            if _LACKING.search(str(error)):
+                raise MachineError.of(error) from error
+            raise
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+
+    def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
+        """Energy, eV, and forces (atoms, 3), eV/Å, of `self.atoms`."""
+        raise NotImplementedError
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE looks at no `info`, which may say another charge."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and state.of(self.atoms) != state.of(atoms):
+            changes.append("info")
+        return changes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in self._programs}
+
+
+def check_molecule(atoms: Atoms, charge: int | None = None) -> int:
     """Refuse open shells and exploded geometries, which codes answer in many ways or with a wrong number.
 
     Args:
         atoms: the molecule.
-        charge: its total charge.
+        charge: its total charge; None: what the atoms say, else 0.
+
+    Returns:
+        The charge.
 
     Raises:
-        CalculatorSetupError: the number of electrons is odd.
+        ValueError: the atoms are periodic, or contradict themselves.
+        CalculatorSetupError: the atoms say another charge, the number of electrons is odd, or the multiplicity not 1.
         CalculationFailed: a position is not finite, or two atoms are closer than `SHORTEST`.
     """
+    state.check_alone(atoms)
+    said = state.total_charge(atoms)
+    if charge is None:
+        charge = said or 0
+    elif said is not None and said != charge:
+        raise CalculatorSetupError(
+            f"{atoms.symbols} say the charge {said}, and the level was given the charge {charge}; leave out one, or "
+            "put it right"
+        )
     electrons = int(atoms.numbers.sum()) - charge
     if electrons % 2 or electrons < 2:
         raise CalculatorSetupError(
@@ -26,6 +122,7 @@ def check_molecule(atoms: Atoms, charge: int) -> None:
             "which need an even number of them. Is `charge` the total charge? SMILES strings, .sdf and .mol files know "
             "it; an .extxyz file says charge=-1 in its comment."
         )
+    check_closed_shell(state.multiplicity(atoms, charge), atoms.symbols)
     if not np.isfinite(atoms.positions).all():
         raise CalculationFailed(f"{atoms.symbols}: positions are not finite; did the trajectory explode?")
     i, j = np.triu_indices(len(atoms), 1)
@@ -35,4 +132,14 @@ def check_molecule(atoms: Atoms, charge: int) -> None:
         raise CalculationFailed(
             f"{atoms.symbols}: atoms {i[pair]} and {j[pair]} are {distance[pair]:.3f} Å apart; at least {SHORTEST} Å "
             "was expected. Wrong length unit, or did the trajectory explode?"
+        )
+    return charge
+
+
+def check_closed_shell(multiplicity: int | None, what: object) -> None:
+    """Raise a CalculatorSetupError for a multiplicity above one, which the number of electrons need not show."""
+    if multiplicity is not None and multiplicity != 1:
+        raise CalculatorSetupError(
+            f"{what} has the multiplicity {multiplicity}; only closed shells are supported, of multiplicity 1. If it "
+            "is one, take off what says otherwise (spin, multiplicity or magnetic moments)."
         )

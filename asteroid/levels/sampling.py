@@ -18,7 +18,7 @@ from ase.data import covalent_radii
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 
-from asteroid import dynamics, levels, sources, units
+from asteroid import dynamics, levels, state, units
 from asteroid.training import progress_bar
 
 
@@ -59,7 +59,7 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
     Args:
         molecule: a SMILES string, such as "CCO"; or "ase:NAME" with a molecule of ASE's collection, such as
             "ase:CH3CH2OH"; or the path of a file that ASE reads, whose first frame is taken; or the atoms themselves.
-            Of files, .sdf and .mol know the charge, and an .extxyz that says charge=-1 in its comment.
+            Of files, .sdf and .mol know the charge, and an .extxyz that says charge=-1 in its comment; see `state`.
         seed: of the conformer of a SMILES string.
 
     Returns:
@@ -68,7 +68,7 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
 
     Raises:
         ValueError: a string that is no SMILES or no name, a file that cannot be read, several molecules, unpaired
-            electrons, or a charge that is not whole.
+            electrons, periodic atoms, or a charge that is not whole.
         FileNotFoundError: there is no such file.
         ImportError: RDKit is not installed and a SMILES string or an .sdf or .mol file was given.
     """
@@ -76,8 +76,6 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
         atoms = molecule.copy()
     elif isinstance(molecule, os.PathLike) or Path(molecule).suffix.lower() in _FILES or os.path.isfile(molecule):
         atoms = _from_file(Path(molecule))
-        if atoms.pbc.any():
-            raise ValueError(f"{molecule} is periodic; a molecule alone was expected")
     elif molecule.startswith("ase:"):
         name = molecule.removeprefix("ase:")
         if name not in g2.names:
@@ -85,9 +83,9 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
         atoms = ase_molecule(name)
     else:
         atoms = _from_smiles(molecule, seed)
-    atoms.pbc = False
-    if "charge" in atoms.info:
-        atoms.info["charge"] = sources.total_charge(molecule, [atoms])  # NumPy's, of a file, has no JSON
+    state.check_alone(atoms, f"the atoms of {molecule}")
+    if (charge := state.total_charge(atoms)) is not None:
+        atoms.info["charge"] = charge
     return atoms
 
 
@@ -329,8 +327,8 @@ def _check_positive(**numbers: float) -> None:
 
 def _with_charge(atoms: Atoms, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with the charge that the geometry knows."""
-    known = atoms.info.get("charge", 0)
-    if known != settings.get("charge", known):
+    known = atoms.info.get("charge")
+    if known is not None and known != settings.get("charge", known):
         raise ValueError(f"charge is {settings['charge']}, but {atoms.info.get('smiles', atoms.symbols)} has {known}")
     return {**settings, "charge": known} if known else dict(settings)
 
