@@ -1,13 +1,16 @@
 """The border to ASE: a force field as an ASE calculator, and ASE's calculators in our units."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from asteroid import state
+from asteroid.domain import Domain
 from asteroid.evaluator import Evaluator
 from asteroid.force_field import ForceField
 from asteroid.units import KCAL_PER_MOL_IN_EV
@@ -48,7 +51,7 @@ def frame_by_frame(
 class ForceFieldCalculator(Calculator):
     """ASE calculator of a ForceField: energy, the same as free energy, in eV, forces in eV/Å.
 
-    It can be pickled and copied at any time.
+    It can be pickled and copied at any time. It warns once, at the first geometry outside the force field's `domain`.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
@@ -58,6 +61,12 @@ class ForceFieldCalculator(Calculator):
         self.force_field = force_field
         self._evaluator: Evaluator | None = None
         self._numbers: np.ndarray | None = None
+        self._warned = False
+
+    @property
+    def domain(self) -> Domain | None:
+        """`ForceField.domain`."""
+        return self.force_field.domain
 
     def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> Evaluator:
         """`ForceField.evaluator`, in kcal/mol, by which dynamics moves many replicas at once."""
@@ -70,9 +79,19 @@ class ForceFieldCalculator(Calculator):
         state.check_trained(self.atoms, self.force_field.provenance)
         if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
             self._evaluator, self._numbers = self.evaluator(self.atoms.numbers), self.atoms.numbers
+        if not self._warned:
+            self._warn_outside_domain()
         energy, force = self._evaluator(self.atoms.positions[None])
         total = float(energy[0]) * KCAL_PER_MOL_IN_EV
         self.results = {"energy": total, "free_energy": total, "forces": force[0] * KCAL_PER_MOL_IN_EV}
+
+    def _warn_outside_domain(self) -> None:
+        if self.domain is None or not np.array_equal(self.atoms.numbers, self.force_field.z.numpy(force=True)):
+            return  # atoms in another order have other pairs
+        if beyond := self.domain.left_by(torch.as_tensor(self.atoms.positions)):
+            self._warned = True
+            message = f"the force field extrapolates: {beyond}; it says so once"
+            warnings.warn(message, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_evaluator": None}  # whose graph cannot be copied

@@ -94,7 +94,7 @@ def langevin(
 
     The centre of mass starts at rest. A replica that comes apart ends with its frames up to there; the others go on. A
     time step that is too long for the fastest vibration at the starts is warned of before the run, where to find that
-    costs at most a tenth of it.
+    costs at most a tenth of it; so is a temperature above that of the frames which a force field has learned from.
 
     Args:
         atoms: start, or one for each replica, all of the same atoms in the same order; not changed. A calculator sees
@@ -148,6 +148,13 @@ def langevin(
     affordable = min(5, steps * len(starts) // (10 * 6 * len(starts[0])))
     if frequencies := [highest_frequency(start, potential) for start in starts[:affordable]]:
         _warn_of_long_steps(timestep, max(frequencies))
+    domain = getattr(potential, "domain", None)
+    if domain is not None and domain.temperature is not None and temperature > 1.01 * domain.temperature:
+        warnings.warn(
+            f"the simulation is at {temperature:g} K, and the force field has learned from frames sampled at "
+            f"{domain.temperature:g} K: it will extrapolate",
+            stacklevel=2,
+        )
     replicas = [_Replica(start, temperature, [seed, place], limit) for place, start in enumerate(starts)]
     guarded = _Guarded(potential, starts[0], steps + 1)
     with machine.long_work() if guarded.at_once else nullcontext():

@@ -20,7 +20,7 @@ CITATIONS = (
 
 def names() -> list[str]:
     """Molecules that have one, such as "md17:ethanol"."""
-    return sorted(path.stem.replace("_", ":", 1) for path in FOLDER.glob("*.safetensors"))
+    return sorted(path.stem.replace("-", ":", 1) for path in FOLDER.glob("*.safetensors"))
 
 
 def load(molecule: str) -> "ForceFieldCalculator":
@@ -41,7 +41,8 @@ def load(molecule: str) -> "ForceFieldCalculator":
         ``atoms.calc = asteroid.force_fields.load("md17:ethanol")``
     """
     if molecule not in names():
-        raise ValueError(f"no force field of {molecule!r} comes with asteroid; there are: {', '.join(names()) or 'none'}")
+        known = ", ".join(names()) or "none"
+        raise ValueError(f"no force field of {molecule!r} comes with asteroid; there are: {known}")
     return ForceField.load(_path(molecule)).calculator()
 
 

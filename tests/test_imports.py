@@ -37,7 +37,7 @@ LAYERS = {
     "training": {"files", "forces", "identity", "losses", "machine", "objectives", "optimisers"},
     "evaluator": {"forces", "models"},
     "force_field": {"domain", "evaluator", "files", "models", "state", "training"},
-    "calculator": {"evaluator", "force_field", "state", "units"},
+    "calculator": {"domain", "evaluator", "force_field", "state", "units"},
     "dynamics": {"calculator", "machine", "state", "units"},
     "stability": {"dynamics", "units"},
     "bias": {"datasets", "force_field", "losses", "planner"},
