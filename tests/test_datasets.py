@@ -835,9 +835,10 @@ def test_parts_share_no_frame(accurate: LabelledSet, cheap: LabelledSet) -> None
     assert train <= inaccurate
 
 
-def turned(pos: torch.Tensor) -> torch.Tensor:
-    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=pos.dtype, generator=torch.Generator().manual_seed(0)))
-    return pos @ rotation + 5
+def turned(labelled: LabelledSet) -> LabelledSet:
+    generator = torch.Generator().manual_seed(0)
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=labelled.pos.dtype, generator=generator))
+    return replace(labelled, pos=labelled.pos @ rotation + 5, force=labelled.force @ rotation)
 
 
 STORED = {
@@ -851,7 +852,7 @@ STORED = {
 def test_held_out_frames_are_known_however_a_file_stores_them(how: str, accurate: LabelledSet) -> None:
     """What a cheap label of the same geometry tells about a test frame must not be learned."""
     pbe = load("methanol", "pbe")
-    stored = replace(pbe, pos=(STORED | {"turned": turned})[how](pbe.pos))
+    stored = turned(pbe) if how == "turned" else replace(pbe, pos=STORED[how](pbe.pos))
     parts, expected = (split(accurate, cheap, 50, seed=0) for cheap in (stored, pbe))
     assert torch.equal(parts.inaccurate.energy, expected.inaccurate.energy)
 
@@ -864,9 +865,9 @@ def test_pairs_are_found_however_a_file_stores_them(how: str, accurate: Labelled
 
 
 def test_turned_frames_are_no_pairs_since_their_forces_are_turned_too(accurate: LabelledSet) -> None:
-    mine, theirs = accurate.paired_with(replace(accurate, pos=turned(accurate.pos)))
+    mine, theirs = accurate.paired_with(turned(accurate))
     assert len(mine) == len(theirs) == 0
-    moved = replace(accurate[:9], pos=accurate.pos[:9] + 0.01 * torch.arange(18).view(1, 6, 3))  # another geometry
+    moved = accurate[:9].derived(pos=accurate.pos[:9] + 0.01 * torch.arange(18).view(1, 6, 3))  # another geometry
     assert len(accurate.paired_with(moved)[0]) == 0
 
 
