@@ -18,7 +18,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from asteroid import export, sources
+from asteroid import export, readers, sources
 from asteroid.checks import check, check_same_molecule
 from asteroid.sources import DatasetError
 
@@ -183,18 +183,31 @@ def load(
     root: str | os.PathLike | None = None,
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    force_unit: str | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    skip: Sequence[int] = (),
 ) -> LabelledSet:
     """Load an embedded set, a molecule of MD17, or a file.
 
+    Names of labels that are known in files are energy, energies or E with forces, force or F, alone or with the same
+    word before or behind them (REF_energy and REF_forces, total_energy, wb97x_dz.energy); those of sGDML, MD17 and
+    revised MD17, NequIP, SchNetPack, MACE and ANI are among them. Periodic frames are taken if they are of a molecule
+    alone in a large cell, which is made whole where the cell cuts it.
+
     Args:
-        molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of an .extxyz, .xyz, ASE .db
-            or .npz file (keys R, z, E, F).
+        molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of a file: extended xyz,
+            compressed or not, .traj or .db of ASE, .npz, or ANI's .h5 of one molecule.
         level: embedded: one of `levels(molecule)`, may be left out where there is only one. MD17: "dft",
             "dft-revised", "dft-fhi-aims", "ccsd" or "ccsd(t)"; or one of your own, if `save` wrote NAME_LEVEL.npz in
-            `root`. A file: a name of your own, needed unless `save` wrote the file.
+            `root`. A file: a name of your own, needed unless `save` or `to_extxyz` wrote the file.
         root: MD17 only, folder of its files; default: the environment's ASTEROID_MD17, else ~/.cache/asteroid/md17.
-        energy_unit: files only, such as "eV"; goes before what an npz file states as its e_unit.
-        length_unit: files only, such as "angstrom"; goes before what an npz file states as its r_unit.
+        energy_unit: files only, as are all that follow; such as "eV"; goes before what the file states.
+        length_unit: of positions, such as "angstrom"; goes before what the file states.
+        force_unit: such as "hartree/bohr"; None: energy over length.
+        energy_key: name of the energies, where the file has several or one that is not known.
+        forces_key: name of the forces.
+        skip: numbers of frames to leave out, counted from 0.
 
     Returns:
         The labelled frames in kcal/mol and Å.
@@ -204,15 +217,18 @@ def load(
     """
     name = os.fspath(molecule)
     is_md17 = name.startswith("md17:")
-    is_file = isinstance(molecule, os.PathLike) or Path(name).suffix in (".npz", ".xyz", ".extxyz", ".db")
+    is_file = isinstance(molecule, os.PathLike) or bool(Path(name).suffix) or Path(name).is_file()
+    options = {"energy_unit": energy_unit, "length_unit": length_unit, "force_unit": force_unit}
+    options |= {"energy_key": energy_key, "forces_key": forces_key, "skip": skip}
     if root is not None and not is_md17:
         raise DatasetError(f"root is the folder of MD17's files and means nothing for {name!r}; leave it out.")
-    if not is_file and (energy_unit or length_unit):
-        raise DatasetError(f"The units of {name!r} are known; give energy_unit and length_unit for files only.")
+    given = [option for option, value in options.items() if value is not None and value != ()]
+    if given and (is_md17 or not is_file):
+        raise DatasetError(f"The units and frames of {name!r} are known; give {' and '.join(given)} for files only.")
     if is_md17:
         return _build(**sources.read_md17(name.removeprefix("md17:"), level, root))
     if is_file:
-        return _load_file(Path(name), level, energy_unit, length_unit)
+        return _load_file(Path(name), level, options)
     known = levels(name)
     if level is None and len(known) > 1:
         raise DatasetError(f"{name} has the levels {', '.join(known)}; pass one, as in load({name!r}, {known[-1]!r}).")
@@ -267,7 +283,7 @@ def levels(molecule: str) -> list[str]:
     if molecule not in known:
         raise DatasetError(
             f"No molecule {molecule!r} is embedded; known are {', '.join(known)}.{_suggestion(molecule, known)} "
-            "Others: 'md17:NAME', or the path of an .extxyz, .xyz, .db or .npz file."
+            f"Others: 'md17:NAME', or the path of a file that ends with {', '.join(readers.FORMATS)}."
         )
     found = {path.stem.rpartition("_")[2] for path in DATA.glob(f"{molecule}_*.json")}
     return sorted(found, key=_CHEAP_TO_ACCURATE.index)
@@ -457,21 +473,21 @@ def _build(molecule: str, level: str, provenance: Mapping[str, Any], **arrays: n
     return LabelledSet(molecule=molecule, level=level, provenance=provenance, **tensors)
 
 
-def _load_file(path: Path, level: str | None, energy_unit: str | None, length_unit: str | None) -> LabelledSet:
+def _load_file(path: Path, level: str | None, options: Mapping[str, Any]) -> LabelledSet:
     record = path.with_suffix(".json")
     if path.suffix == ".npz" and record.is_file():
         fix = f"Delete {record.name} if the labels are right, and give level and units."
         labelled = _build(**sources.read_saved(path, fix))
-        if level not in (None, labelled.level) or energy_unit or length_unit:
+        given = [option for option, value in options.items() if value is not None and value != ()]
+        if level not in (None, labelled.level) or given:
             states = f"has a record that states level {labelled.level!r}, kcal/mol and Å"
-            raise DatasetError(f"{path} {states}; leave out level and units.")
+            raise DatasetError(f"{path} {states}; leave out {' and '.join(given) or 'level'}.")
         return labelled
-    read = {".npz": sources.read_npz, ".xyz": sources.read_ase, ".extxyz": sources.read_ase, ".db": sources.read_ase}
-    if path.suffix not in read:
-        raise DatasetError(f"{path} ends with {path.suffix!r}; files are read that end with {', '.join(read)}.")
-    if level is None:
-        raise DatasetError(f"{path} does not say its level of theory: pass a name for it, as in level='b3lyp'.")
-    return _build(level=level, **read[path.suffix](path, energy_unit, length_unit))
+    arrays = readers.read(path, level, **options)
+    try:
+        return _build(**arrays)
+    except DatasetError as error:
+        raise DatasetError(f"{error} (These are {arrays['provenance']['read']}.)") from None
 
 
 def _frame_numbers(molecule: str, level: str) -> np.ndarray:

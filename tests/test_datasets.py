@@ -507,7 +507,7 @@ def write_without_forces(path: Path, few: LabelledSet) -> None:
 
 def write_periodic(path: Path, few: LabelledSet) -> None:
     frames = atoms_of(few)
-    frames[1].set_cell([10, 10, 10])
+    frames[1].set_cell([4, 4, 4])
     frames[1].pbc = True
     ase.io.write(path, frames)
 
@@ -524,9 +524,9 @@ def write_prose(path: Path, few: LabelledSet) -> None:
     ("write", "message"),
     [
         (write_two_molecules, r"frame 4 is .*frame 0 is .*split the file"),
-        (write_unlabelled, "energy and forces"),
-        (write_without_forces, "energy and forces"),
-        (write_periodic, "frame 1 is periodic"),
+        (write_unlabelled, "no energy and forces were found .* it has none. Name them by energy_key and forces_key"),
+        (write_without_forces, r"frame 2 has no forces under 'forces' \(3 of 4 have it\); .* skip=\[2\]"),
+        (write_periodic, "frame 1 is periodic, and no molecule alone"),
         (write_nothing, r"no frame|not a file that ASE reads"),
         (write_prose, "not a file that ASE reads"),
     ],
@@ -573,7 +573,9 @@ def test_damaged_or_foreign_npz(tmp_path: Path, accurate: LabelledSet) -> None:
     with pytest.raises(DatasetError, match="no npz file"):
         load(path, **given)
     np.savez(path, **{key: arrays[key] for key in ("R", "z", "E")})
-    with pytest.raises(DatasetError, match="has no F: expected z, R, E, F, found R, z, E"):
+    with pytest.raises(
+        DatasetError, match="no energy and forces were found .* it has E. Name them by energy_key and forces_key"
+    ):
         load(path, **given)
     np.savez(path, **{**arrays, "E": np.array(["high"] * 20)})
     with pytest.raises(DatasetError, match="E holds <U4; numbers"):
