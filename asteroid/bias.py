@@ -99,15 +99,17 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
         raise ValueError(f"error is {error!r}; expected a force error above 0 in kcal/mol/Å, or None")
     if isinstance(accurate, ForceField):
         cheap = cheap[_spread(len(cheap))]
-        level, force = f"model of {accurate.level}", force_on(accurate, cheap)
+        level, force, common = f"model of {accurate.level}", force_on(accurate, cheap), ""
     else:
         mine, theirs = accurate.paired_with(cheap)
+        common = f" ({accurate.common_with(cheap)})" if len(mine) < FEWEST else ""
         some = _spread(len(mine))
         level, force, cheap = accurate.level, accurate.force[mine[some]], cheap[theirs[some]]
     name = f"{cheap.level} labels of {cheap.molecule}"
     if len(cheap) < FEWEST:
         raise DatasetError(
             f"{len(cheap)} frames have both {level} and {name}; a report takes {FEWEST}: label the same frames at both"
+            f"{common}"
         )
     bias = (cheap.force - force).numpy()
     if not bias.any():

@@ -149,6 +149,21 @@ class LabelledSet:
         mine, first = np.unique(mine[unturned].numpy(), return_index=True)  # one partner for each
         return torch.from_numpy(mine), theirs[unturned][torch.from_numpy(first)]
 
+    def common_with(self, other: "LabelledSet") -> str:
+        """How many frames the sets have in common, and how many more if they were turned, for messages of errors."""
+        mine, _ = self.paired_with(other)
+        turned = len(_same_geometries(self, other)[0].unique()) - len(mine)
+        text = (
+            f"{len(mine)} of the {len(self)} frames of {self.level} have the geometry of one of the {len(other)} of "
+            f"{other.level}"
+        )
+        if turned:
+            text += (
+                f", and {turned} more would if they were turned, mirrored or like atoms exchanged: forces are compared "
+                "in one orientation and order, so write both sets in the same"
+            )
+        return text
+
     def to_extxyz(self, path: str | os.PathLike, weights: Tensor | np.ndarray | None = None) -> None:
         """Write the frames as extended xyz in ASE's units, eV and eV/Å, as MACE reads them: the way to other codes.
 
@@ -228,7 +243,7 @@ def load(
     if is_md17:
         return _build(**sources.read_md17(name.removeprefix("md17:"), level, root))
     if is_file:
-        return _load_file(Path(name), level, options)
+        return _load_file(Path(name).expanduser(), level, options)
     known = levels(name)
     if level is None and len(known) > 1:
         raise DatasetError(f"{name} has the levels {', '.join(known)}; pass one, as in load({name!r}, {known[-1]!r}).")

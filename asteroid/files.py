@@ -21,7 +21,7 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
         path: its folder is made if it is missing.
         what: "the record", say, for the message of an OSError, which then names `path` too.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    temporary = path.with_name(f"{fitting(path.name)}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,6 +33,14 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder could not be made, there is no file either
             temporary.unlink()
+
+
+def fitting(name: str, most: int = 200) -> str:
+    """A name of at most so many bytes, of which file systems take 255: a longer one is cut and ends with its hash."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= most:
+        return name
+    return f"{encoded[: most - 17].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:16]}"
 
 
 def key_of(content: Mapping[str, Any]) -> str:

@@ -76,7 +76,8 @@ class Simulation:
             run if isinstance(run, str) else f"{run.recipe.model}-{run.method}-a{run.budget}-i{run.inaccurate_budget}"
         )
         how = f"{self.timestep:g}fs-{self.steps}x{self.replicas}" + ("-nve" if self.friction == 0 else "")
-        return "md-" + re.sub(r"[^\w.-]+", "-", f"{Path(self.molecule).stem}-{name}-{how}-{self.key}.json")
+        stem = files.fitting(Path(self.molecule).stem, 120)
+        return "md-" + re.sub(r"[^\w.-]+", "-", f"{stem}-{name}-{how}-{self.key}.json")
 
 
 @dataclass(frozen=True)

@@ -354,7 +354,7 @@ def _labels(path: str | Path, keys: dict[str, str]) -> dict[str, Any]:
 
 
 def _md17_root(root: str | os.PathLike | None) -> Path:
-    return Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser()
+    return Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser().absolute()
 
 
 def _check_md17(path: str, labels: Mapping[str, Any], molecule: str, level: str) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from asteroid import datasets, selection
+from asteroid import datasets, files, selection
 from asteroid.baselines import delta
 from asteroid.files import key_of
 from asteroid.methods import METHODS, UNUSED
@@ -169,7 +169,7 @@ class RunSpec:
         if self.selection:
             sizes += f"-{self.selection.by}"
         model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
-        name = f"{molecule_name(self.molecule)}{model}-{self.method}-{sizes}-{self.key}.json"
+        name = f"{files.fitting(molecule_name(self.molecule), 120)}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property

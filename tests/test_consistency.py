@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import pytest
+import tiny
 import torch
 
-from asteroid import units
+from asteroid import training, units
+from asteroid.bias import bias_report
 from asteroid.datasets import DatasetError, LabelledSet, load, split
 
 
@@ -146,3 +148,50 @@ def test_a_frame_that_stands_twice_is_on_one_side_only(how: str, accurate: Label
     assert not set(parts.inaccurate.energy.tolist()) & (energies[1] | energies[2])
     with pytest.raises(DatasetError, match=r"60 ccsd\(t\) labels of methanol \(20 that repeat others do not count\)"):
         split(both, None, 60, seed=1)
+
+
+def test_frames_that_are_common_but_for_a_turn_are_counted(accurate: LabelledSet) -> None:
+    few = accurate[:20]
+    other = turned(few).derived(level="cheap")
+    both = other.derived(
+        **{name: torch.cat([getattr(few, name)[:3], getattr(other, name)[3:]]) for name in ("pos", "energy", "force")}
+    )
+    with pytest.raises(DatasetError, match=r"3 of the 20 frames of ccsd\(t\) have .*, and 17 more would if .* turned"):
+        bias_report(few, both)
+
+
+def test_a_distance_that_never_changes_leaves_the_report_as_it_is(accurate: LabelledSet) -> None:
+    """As dynamics with constraints keeps it; 0.002 Å of play are the measure."""
+    pos = accurate.pos[:60].clone()
+    hydrogen = int((accurate.z == 1).nonzero()[-1])
+    bond = pos[:, hydrogen] - pos[:, 1]
+    pos[:, hydrogen] = pos[:, 1] + 0.96 * bond / bond.norm(dim=1, keepdim=True)
+    loose = pos.clone()
+    play = torch.randn(60, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    loose[:, hydrogen] += 0.002 * play * bond / bond.norm(dim=1, keepdim=True)
+    errors = []
+    for frames in (pos, loose):
+        labels = [computed(accurate[:60], frames, epsilon) for epsilon in (0.3, 0.2)]
+        errors.append(bias_report(*labels).error)
+    assert errors[0] == pytest.approx(errors[1], rel=0.5)
+
+
+def computed(like: LabelledSet, pos: torch.Tensor, size: float) -> LabelledSet:
+    """Labels of springs of one size between all atoms, of a length that all of them have, and a cubic term."""
+    x = pos.clone().requires_grad_()
+    i, j = torch.triu_indices(len(like.z), len(like.z), 1)
+    stretch = (x[:, i] - x[:, j]).norm(dim=2) - 1.7
+    energy = size * (50 * stretch.square() + 20 * stretch**3).sum(dim=1)
+    force = -torch.autograd.grad(energy.sum(), x)[0]
+    return like.derived(level=f"springs of {size}", pos=pos, energy=energy.detach(), force=force)
+
+
+def test_an_energy_that_went_astray_does_not_move_the_shift(accurate: LabelledSet) -> None:
+    few = accurate[:40]
+    energy = few.energy.clone()
+    energy[3] += 1e5
+    model = tiny.model(dtype=torch.float64)
+    shift = training.energy_shift(model, few)
+    assert training.energy_shift(model, few.derived(energy=energy)) == pytest.approx(shift, abs=1)
+    lacking = few.energy - model(few.z, few.pos).detach()
+    assert shift == pytest.approx(float(lacking.mean()))  # of all, where none went astray

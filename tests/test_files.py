@@ -48,3 +48,17 @@ def test_of_several_writers_each_leaves_a_whole_file(tmp_path):
         list(executor.map(write, "abcd"))
     assert len(set(path.read_text())) == 1 and path.stat().st_size == 100_000
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_as_long_as_file_systems_take_is_written(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".json")
+    with files.replacing(path) as temporary:
+        temporary.write_text("{}")
+    assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]
+
+
+def test_long_names_are_cut_and_stay_different():
+    names = ["C" * 300, "C" * 301, "é" * 300]
+    short = [files.fitting(name) for name in names]
+    assert len({*short}) == 3 and all(len(name.encode()) <= 200 for name in short)
+    assert files.fitting("ethanol") == "ethanol"

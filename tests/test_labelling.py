@@ -477,7 +477,7 @@ class TestShell:
         assert shell.main(arguments) == 0
 
     def test_a_periodic_file_is_refused(self, tmp_path, capsys, frames):
-        images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[9, 9, 9], pbc=True) for pos in frames.pos]
+        images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[4, 4, 4], pbc=True) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.extxyz", images)
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2"]) == 1
         assert "is periodic" in capsys.readouterr().err

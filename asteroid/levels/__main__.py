@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, levels, processes, readers, sources, units
+from asteroid import datasets, files, levels, processes, readers, sources, units
 from asteroid.levels.labelling import label
 
 
@@ -63,7 +63,7 @@ def _label(options: argparse.Namespace) -> None:
         if not 0 < options.frames <= len(frames.pos):
             raise ValueError(f"--frames is {options.frames}; {name} has {len(frames.pos)} frames")
         frames.pos = frames.pos[: options.frames]
-    ledger = options.output or Path(f"{name}_{options.level}.jsonl")
+    ledger = options.output or Path(f"{files.fitting(name)}_{options.level}.jsonl")
     if ledger.suffix in (".npz", ".json"):
         raise ValueError(f"--output {ledger} is where the finished set goes; name the ledger .jsonl")
     if options.processes < 1:
