@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from asteroid import losses, planner
 from asteroid.datasets import DatasetError, LabelledSet
 from asteroid.force_field import ForceField, force_on
+from asteroid.integration import distortion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,15 +99,17 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
         raise ValueError(f"error is {error!r}; expected a force error above 0 in kcal/mol/Å, or None")
     if isinstance(accurate, ForceField):
         cheap = cheap[_spread(len(cheap))]
-        level, force = f"model of {accurate.level}", force_on(accurate, cheap)
+        level, force, common = f"model of {accurate.level}", force_on(accurate, cheap), ""
     else:
         mine, theirs = accurate.paired_with(cheap)
+        common = f" ({accurate.common_with(cheap)})" if len(mine) < FEWEST else ""
         some = _spread(len(mine))
         level, force, cheap = accurate.level, accurate.force[mine[some]], cheap[theirs[some]]
     name = f"{cheap.level} labels of {cheap.molecule}"
     if len(cheap) < FEWEST:
         raise DatasetError(
             f"{len(cheap)} frames have both {level} and {name}; a report takes {FEWEST}: label the same frames at both"
+            f"{common}"
         )
     bias = (cheap.force - force).numpy()
     if not bias.any():
@@ -188,13 +190,8 @@ def _kernels(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     energy of first degree has the kernel q·q' and its force J J'ᵀ; one of both degrees has (1 + q·q')² / 2 and
     (1 + q·q') J J'ᵀ + (J q') (J' q)ᵀ.
     """
+    i, j, q, slope = distortion(pos)
     frames, atoms, _ = pos.shape
-    i, j = np.array(list(combinations(range(atoms), 2))).T
-    apart = pos[:, i] - pos[:, j]  # (frames, pairs, 3)
-    inverse = 1 / np.linalg.norm(apart, axis=2)
-    spread = inverse.std(axis=0)
-    q = (inverse - inverse.mean(axis=0)) / spread
-    slope = apart * (inverse**3 / spread)[:, :, None]
     pairs = np.arange(len(i))
     jacobian = np.zeros((frames, len(i), atoms, 3))
     jacobian[:, pairs, i], jacobian[:, pairs, j] = slope, -slope

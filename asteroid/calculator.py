@@ -65,8 +65,8 @@ class ForceFieldCalculator(Calculator):
 
     @property
     def domain(self) -> Domain | None:
-        """`ForceField.domain`."""
-        return self.force_field.domain
+        """`ForceField.domain`; None of a baseline, which keeps none."""
+        return getattr(self.force_field, "domain", None)
 
     def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> Evaluator:
         """`ForceField.evaluator`, in kcal/mol, by which dynamics moves many replicas at once."""

@@ -8,7 +8,7 @@ import hashlib
 import numbers
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from asteroid import export, sources
+from asteroid import export, readers, sources
 from asteroid.checks import check, check_same_molecule
 from asteroid.sources import DatasetError
 
@@ -54,7 +54,11 @@ class LabelledSet:
     Raises:
         DatasetError: shapes or types that do not fit, no frame, no atomic numbers, numbers that are not finite, atoms
             closer than 0.2 Å, or hydrogen atoms far from all others or a mean force above 500 kcal/mol/Å, which mean
-            wrong units.
+            wrong units; forces that turn the molecule, or, of 50 frames and more, that are not those of the energies.
+
+    Warns:
+        UserWarning: frames that stand out by their forces or energy, or that are of an isomer; energies that have
+            nothing to do with the forces.
     """
 
     molecule: str
@@ -80,11 +84,21 @@ class LabelledSet:
         rows = torch.from_numpy(np.arange(len(self))[_numpy_index(index)])
         seconds = None if self.seconds is None else self.seconds[rows]
         labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
-        # Which frames were published for training is true of the whole set only; the price of a label stays what it is.
-        provenance = {key: value for key, value in self.provenance.items() if key != "published_train"}
+        if not len(rows):
+            raise DatasetError(f"No frame of {self} is chosen; a set has at least 1.")
+        # What is said of places in the whole set is not true of a part; the price of a label stays what it is.
+        of_places = ("published_train", "skipped")
+        provenance = {key: value for key, value in self.provenance.items() if key not in of_places}
         if self.median_seconds is not None:
             provenance["seconds_median"] = self.median_seconds
-        return LabelledSet(self.molecule, self.level, *labels, seconds, provenance)
+        names = ("z", "pos", "energy", "force", "seconds", "provenance")
+        return self.derived(**dict(zip(names, (*labels, seconds, provenance), strict=True)))
+
+    def derived(self, **changes: Any) -> "LabelledSet":
+        """A set with other fields that is not checked, because it is made of sets that were: a part, a difference."""
+        made = object.__new__(LabelledSet)
+        vars(made).update({field.name: getattr(self, field.name) for field in fields(self)} | changes)
+        return made
 
     @property
     def median_seconds(self) -> float | None:
@@ -93,6 +107,14 @@ class LabelledSet:
             return self.provenance["seconds_median"]
         timed = self.seconds is not None and not bool(self.seconds.isnan().all())
         return float(np.nanmedian(self.seconds.numpy())) if timed else None
+
+    @property
+    def frame_numbers(self) -> list[int] | None:
+        """Numbers of the frames in the file they are from, if some of it were skipped."""
+        skipped = set(self.provenance.get("skipped", ()))
+        if not skipped:
+            return None
+        return [k for k in range(len(self) + len(skipped)) if k not in skipped]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,8 +126,8 @@ class LabelledSet:
 
     @cached_property
     def by_shape(self) -> cKDTree:
-        """The frames by the atoms' distances from their mean position, which no rotation or translation changes."""
-        return cKDTree(_shape(self.pos))
+        """The frames by the distances of like atoms from the mean position, which motion and exchange do not change."""
+        return cKDTree(_shape(self))
 
     def paired_with(self, other: "LabelledSet") -> tuple[Tensor, Tensor]:
         """Indices of the frames whose geometry both sets have, within `SAME_GEOMETRY`.
@@ -126,6 +148,21 @@ class LabelledSet:
         unturned = (centred[0] - centred[1]).abs().amax(dim=(1, 2)) < SAME_GEOMETRY
         mine, first = np.unique(mine[unturned].numpy(), return_index=True)  # one partner for each
         return torch.from_numpy(mine), theirs[unturned][torch.from_numpy(first)]
+
+    def common_with(self, other: "LabelledSet") -> str:
+        """How many frames the sets have in common, and how many more if they were turned, for messages of errors."""
+        mine, _ = self.paired_with(other)
+        turned = len(_same_geometries(self, other)[0].unique()) - len(mine)
+        text = (
+            f"{len(mine)} of the {len(self)} frames of {self.level} have the geometry of one of the {len(other)} of "
+            f"{other.level}"
+        )
+        if turned:
+            text += (
+                f", and {turned} more would if they were turned, mirrored or like atoms exchanged: forces are compared "
+                "in one orientation and order, so write both sets in the same"
+            )
+        return text
 
     def to_extxyz(self, path: str | os.PathLike, weights: Tensor | np.ndarray | None = None) -> None:
         """Write the frames as extended xyz in ASE's units, eV and eV/Å, as MACE reads them: the way to other codes.
@@ -161,18 +198,31 @@ def load(
     root: str | os.PathLike | None = None,
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    force_unit: str | None = None,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
+    skip: Sequence[int] = (),
 ) -> LabelledSet:
     """Load an embedded set, a molecule of MD17, or a file.
 
+    Names of labels that are known in files are energy, energies or E with forces, force or F, alone or with the same
+    word before or behind them (REF_energy and REF_forces, total_energy, wb97x_dz.energy); those of sGDML, MD17 and
+    revised MD17, NequIP, SchNetPack, MACE and ANI are among them. Periodic frames are taken if they are of a molecule
+    alone in a large cell, which is made whole where the cell cuts it.
+
     Args:
-        molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of an .extxyz, .xyz, ASE .db
-            or .npz file (keys R, z, E, F).
+        molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of a file: extended xyz,
+            compressed or not, .traj or .db of ASE, .npz, or ANI's .h5 of one molecule.
         level: embedded: one of `levels(molecule)`, may be left out where there is only one. MD17: "dft",
             "dft-revised", "dft-fhi-aims", "ccsd" or "ccsd(t)"; or one of your own, if `save` wrote NAME_LEVEL.npz in
-            `root`. A file: a name of your own, needed unless `save` wrote the file.
+            `root`. A file: a name of your own, needed unless `save` or `to_extxyz` wrote the file.
         root: MD17 only, folder of its files; default: the environment's ASTEROID_MD17, else ~/.cache/asteroid/md17.
-        energy_unit: files only, such as "eV"; goes before what an npz file states as its e_unit.
-        length_unit: files only, such as "angstrom"; goes before what an npz file states as its r_unit.
+        energy_unit: files only, as are all that follow; such as "eV"; goes before what the file states.
+        length_unit: of positions, such as "angstrom"; goes before what the file states.
+        force_unit: such as "hartree/bohr"; None: energy over length.
+        energy_key: name of the energies, where the file has several or one that is not known.
+        forces_key: name of the forces.
+        skip: numbers of frames to leave out, counted from 0.
 
     Returns:
         The labelled frames in kcal/mol and Å.
@@ -182,15 +232,18 @@ def load(
     """
     name = os.fspath(molecule)
     is_md17 = name.startswith("md17:")
-    is_file = isinstance(molecule, os.PathLike) or Path(name).suffix in (".npz", ".xyz", ".extxyz", ".db")
+    is_file = isinstance(molecule, os.PathLike) or bool(Path(name).suffix) or Path(name).is_file()
+    options = {"energy_unit": energy_unit, "length_unit": length_unit, "force_unit": force_unit}
+    options |= {"energy_key": energy_key, "forces_key": forces_key, "skip": skip}
     if root is not None and not is_md17:
         raise DatasetError(f"root is the folder of MD17's files and means nothing for {name!r}; leave it out.")
-    if not is_file and (energy_unit or length_unit):
-        raise DatasetError(f"The units of {name!r} are known; give energy_unit and length_unit for files only.")
+    given = [option for option, value in options.items() if value is not None and value != ()]
+    if given and (is_md17 or not is_file):
+        raise DatasetError(f"The units and frames of {name!r} are known; give {' and '.join(given)} for files only.")
     if is_md17:
         return _build(**sources.read_md17(name.removeprefix("md17:"), level, root))
     if is_file:
-        return _load_file(Path(name), level, energy_unit, length_unit)
+        return _load_file(Path(name).expanduser(), level, options)
     known = levels(name)
     if level is None and len(known) > 1:
         raise DatasetError(f"{name} has the levels {', '.join(known)}; pass one, as in load({name!r}, {known[-1]!r}).")
@@ -217,8 +270,8 @@ def save(labelled: LabelledSet, path: str | os.PathLike, extra: Mapping[str, np.
     Source:
         The layout of sGDML 1.0 (Chmiela et al., Comput. Phys. Commun. 240, 38, 2019), with its MD5 fingerprint.
     """
-    fields = {name: getattr(labelled, name) for name in ("pos", "z", "energy", "force", "seconds")}
-    arrays = {name: None if tensor is None else tensor.cpu().numpy() for name, tensor in fields.items()}
+    tensors = {name: getattr(labelled, name) for name in ("pos", "z", "energy", "force", "seconds")}
+    arrays = {name: None if tensor is None else tensor.cpu().numpy() for name, tensor in tensors.items()}
     record = {"molecule": labelled.molecule, "level": labelled.level, **labelled.provenance}
     sources.write_npz(Path(path), arrays, record, extra or {})
 
@@ -245,7 +298,7 @@ def levels(molecule: str) -> list[str]:
     if molecule not in known:
         raise DatasetError(
             f"No molecule {molecule!r} is embedded; known are {', '.join(known)}.{_suggestion(molecule, known)} "
-            "Others: 'md17:NAME', or the path of an .extxyz, .xyz, .db or .npz file."
+            f"Others: 'md17:NAME', or the path of a file that ends with {', '.join(readers.FORMATS)}."
         )
     found = {path.stem.rpartition("_")[2] for path in DATA.glob(f"{molecule}_*.json")}
     return sorted(found, key=_CHEAP_TO_ACCURATE.index)
@@ -304,6 +357,10 @@ def split(
     inaccurate frames whose geometry is in neither validation nor test are put in the order of
     `default_rng([seed, 1])`, and the first `inaccurate_budget` are taken.
 
+    A geometry is the same however it lies, as its mirror image or with like atoms exchanged. Of accurate frames that
+    repeat one, as a trajectory that was started again does, the first in the order is taken and the others are left;
+    but MD17 is taken as it was published.
+
     Args:
         accurate: labels of the accurate level.
         inaccurate: labels of the inaccurate level, of the same molecule, or None.
@@ -324,6 +381,9 @@ def split(
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
     order = np.random.default_rng([seed, 0]).permutation(len(accurate))
+    # MD17 was published with up to 3 of 1000 frames twice; without them its numbers would not be those of others.
+    if accurate.provenance.get("dataset") != "MD17":
+        order = _once(accurate, order)
     published = accurate.provenance.get("published_train", len(accurate))
     learned, tested = order[order < published], order[order >= published]
     what = f"{accurate.level} labels of {accurate.molecule}"
@@ -332,9 +392,12 @@ def split(
     largest = len(learned) - valid - (0 if len(tested) else test or 1)
     if budget > largest:
         asked = f"budget {budget} + valid {valid}" + ("" if len(tested) else f" + test {test or 'at least 1'}")
+        what += " published for training" if len(tested) else ""
+        repeated = len(accurate) - len(order)
+        what += f" ({repeated} that repeat others do not count)" if repeated else ""
         raise DatasetError(
-            f"{asked} is more than the {len(learned)} {what}{' published for training' if len(tested) else ''}; the "
-            f"largest possible budget here is {max(largest, 0)}. Lower budget, valid or test."
+            f"{asked} is more than the {len(learned)} {what}; the largest possible budget here is {max(largest, 0)}. "
+            "Lower budget, valid or test."
         )
     if not len(tested):
         tested = order[valid + budget :]
@@ -362,18 +425,49 @@ def split(
 
 
 def _same_geometries(one: LabelledSet, other: LabelledSet) -> tuple[Tensor, Tensor]:
-    """Indices (pairs,) of frames of the one, ascending, and of the other, that are the same but for a rigid motion."""
-    found = other.by_shape.query_ball_point(_shape(one.pos), SAME_GEOMETRY, p=np.inf)
+    """Indices (pairs,) of frames of the one, ascending, and of the other, that are one geometry.
+
+    Turned and moved copies are, mirror images and those with like atoms exchanged: all tell the forces of the frame.
+    """
+    found = other.by_shape.query_ball_point(_shape(one), SAME_GEOMETRY, p=np.inf)
     pairs = torch.tensor([(k, j) for k, near in enumerate(found) for j in near], dtype=torch.int64).reshape(-1, 2)
     mine, theirs = pairs.unbind(1)
-    # A mirror image passes here too: as much as a turned copy, it tells the forces of the frame.
-    difference = torch.cdist(one.pos[mine], one.pos[mine]) - torch.cdist(other.pos[theirs], other.pos[theirs])
-    same = difference.abs().amax(dim=(1, 2)) < 2 * SAME_GEOMETRY
+    same = _alike(one, mine, other, theirs)
     return mine[same], theirs[same]
 
 
-def _shape(pos: Tensor) -> np.ndarray:
-    return (pos - pos.mean(dim=1, keepdim=True)).norm(dim=2).cpu().numpy()
+def _once(labelled: LabelledSet, order: np.ndarray) -> np.ndarray:
+    """The order (frames,) without the frames whose geometry an earlier one has."""
+    near = torch.from_numpy(labelled.by_shape.query_pairs(SAME_GEOMETRY, p=np.inf, output_type="ndarray"))
+    pairs = near[_alike(labelled, near[:, 0], labelled, near[:, 1])].numpy()
+    if not len(pairs):
+        return order
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return np.delete(order, np.unique(place[pairs].max(axis=1)))
+
+
+def _alike(one: LabelledSet, mine: Tensor, other: LabelledSet, theirs: Tensor) -> Tensor:
+    """Which pairs of frames (pairs,) have the same distances between like atoms, those of each two elements sorted."""
+    same = torch.ones(len(mine), dtype=torch.bool)
+    i, j = torch.triu_indices(len(one.z), len(one.z), 1)
+    ends = torch.stack([one.z[i], one.z[j]]).sort(dim=0).values
+    kinds = 1000 * ends[0] + ends[1]
+    for kind in kinds.unique() if len(mine) else ():
+        at = kinds == kind
+        distances = [
+            (labelled.pos[rows][:, i[at]] - labelled.pos[rows][:, j[at]]).norm(dim=2).sort(dim=1).values
+            for labelled, rows in ((one, mine), (other, theirs))
+        ]
+        same &= ((distances[0] - distances[1]).abs() < 2 * SAME_GEOMETRY).all(dim=1)
+    return same
+
+
+def _shape(labelled: LabelledSet) -> np.ndarray:
+    """Distances (frames, atoms) from the mean position, sorted within each element."""
+    arm = (labelled.pos - labelled.pos.mean(dim=1, keepdim=True)).norm(dim=2)
+    elements = labelled.z.unique()
+    return torch.cat([arm[:, labelled.z == element].sort(dim=1).values for element in elements], dim=1).cpu().numpy()
 
 
 def _numpy_index(index: slice | Tensor | np.ndarray | Sequence[int]) -> slice | np.ndarray:
@@ -394,21 +488,21 @@ def _build(molecule: str, level: str, provenance: Mapping[str, Any], **arrays: n
     return LabelledSet(molecule=molecule, level=level, provenance=provenance, **tensors)
 
 
-def _load_file(path: Path, level: str | None, energy_unit: str | None, length_unit: str | None) -> LabelledSet:
+def _load_file(path: Path, level: str | None, options: Mapping[str, Any]) -> LabelledSet:
     record = path.with_suffix(".json")
     if path.suffix == ".npz" and record.is_file():
         fix = f"Delete {record.name} if the labels are right, and give level and units."
         labelled = _build(**sources.read_saved(path, fix))
-        if level not in (None, labelled.level) or energy_unit or length_unit:
+        given = [option for option, value in options.items() if value is not None and value != ()]
+        if level not in (None, labelled.level) or given:
             states = f"has a record that states level {labelled.level!r}, kcal/mol and Å"
-            raise DatasetError(f"{path} {states}; leave out level and units.")
+            raise DatasetError(f"{path} {states}; leave out {' and '.join(given) or 'level'}.")
         return labelled
-    read = {".npz": sources.read_npz, ".xyz": sources.read_ase, ".extxyz": sources.read_ase, ".db": sources.read_ase}
-    if path.suffix not in read:
-        raise DatasetError(f"{path} ends with {path.suffix!r}; files are read that end with {', '.join(read)}.")
-    if level is None:
-        raise DatasetError(f"{path} does not say its level of theory: pass a name for it, as in level='b3lyp'.")
-    return _build(level=level, **read[path.suffix](path, energy_unit, length_unit))
+    arrays = readers.read(path, level, **options)
+    try:
+        return _build(**arrays)
+    except DatasetError as error:
+        raise DatasetError(f"{error} (These are {arrays['provenance']['read']}.)") from None
 
 
 def _frame_numbers(molecule: str, level: str) -> np.ndarray:

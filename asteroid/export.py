@@ -32,7 +32,8 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
             "more, as losses.bias_weights gives them."
         )
     settings = labelled.provenance.get("settings")  # as `levels.label` records them; embedded sets have a sentence
-    charge = settings.get("charge", 0) if isinstance(settings, Mapping) else 0
+    state = {"charge": 0} | (settings if isinstance(settings, Mapping) else {})
+    state = {name: state[name] for name in ("charge", "multiplicity") if name in state}
     frames = []
     for pos, energy, force, weight in zip(labelled.pos, labelled.energy, labelled.force, weights):
         atoms = ase.Atoms(labelled.z.numpy(), pos.numpy())
@@ -40,7 +41,9 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
             "REF_energy": float(energy) * units.KCAL_PER_MOL_IN_EV,
             "config_weight": float(weight),
             "level": labelled.level,
-            "charge": charge,
+            "energy_unit": "eV",
+            "length_unit": "angstrom",
+            **state,
         }
         atoms.arrays["REF_forces"] = force.numpy() * units.KCAL_PER_MOL_IN_EV
         frames.append(atoms)

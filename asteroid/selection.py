@@ -89,7 +89,7 @@ def scores(by: str, thetas_a: Sequence[ForceField], candidates: LabelledSet, che
     if not len(mine):
         raise ValueError(
             f"none of the {len(candidates)} candidates has a {cheap.level} label, so there is no bias to choose by; "
-            "label them at that level, or choose by disagreement"
+            f"label them at that level, or choose by disagreement ({candidates.common_with(cheap)})"
         )
     found = np.full(len(candidates), -np.inf)
     found[mine.numpy()] = losses.frame_bias(force_on(theta_a, candidates[mine]), cheap.force[theirs]).numpy()

@@ -1,4 +1,4 @@
-"""Files of labelled frames: MD17 and its CCSD(T) version, sGDML's npz layout, what ASE reads, and our records.
+"""Files of labelled frames: MD17 and its CCSD(T) version, and our records; `readers` reads those of others.
 
 Each reader returns the fields of a `LabelledSet` as a dictionary of arrays in kcal/mol and Å.
 """
@@ -10,19 +10,16 @@ import tempfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from asteroid import files, state, units
-
-if TYPE_CHECKING:
-    from ase import Atoms
+from asteroid import files
 
 MD17_LEVELS = {
     "dft": "{}",
@@ -145,97 +142,6 @@ def md17_levels(molecule: str) -> list[str]:
     return [level for level, name in MD17_LEVELS.items() if name.format(molecule) in _pyg_md17().file_names]
 
 
-def read_npz(path: Path, energy_unit: str | None, length_unit: str | None) -> dict[str, Any]:
-    """Read an npz file in the layout of sGDML and MD17: R, z, E, F, and `seconds` where `asteroid.save` wrote it.
-
-    Args:
-        path: the file.
-        energy_unit: a key of `units.ENERGY`; None: the file's `e_unit`.
-        length_unit: a key of `units.LENGTH`; None: the file's `r_unit`.
-
-    Returns:
-        Fields of a `LabelledSet`; `molecule` is the file's `name`, else the file name.
-
-    Raises:
-        DatasetError: unreadable file, missing key, unknown or missing unit.
-    """
-    labels = _labels(path, _SGDML_KEYS)
-    text = labels.pop("text")
-    energy_unit, length_unit = energy_unit or text.pop("e_unit", None), length_unit or text.pop("r_unit", None)
-    provenance = {key: text[key] for key in ("theory", "code", "settings") if key in text}
-    in_units = _converted(path, labels, energy_unit, length_unit)
-    return {"molecule": text.get("name", path.stem), "provenance": provenance, **in_units}
-
-
-def read_ase(path: Path, energy_unit: str | None, length_unit: str | None) -> dict[str, Any]:
-    """Read labelled frames of one molecule from an extended xyz file or an ASE database.
-
-    Args:
-        path: .xyz, .extxyz or .db file.
-        energy_unit: unit in which the file states energies, a key of `units.ENERGY`.
-        length_unit: unit in which it states positions, a key of `units.LENGTH`; forces are energy over length.
-
-    Returns:
-        Fields of a `LabelledSet`; `molecule` is the file name. The provenance has the charge that the frames state.
-
-    Raises:
-        DatasetError: unreadable file, missing labels, missing units, several molecules or charges in one file, periodic
-            frames.
-    """
-    import ase.io
-    from ase.calculators.calculator import PropertyNotImplementedError
-
-    if not path.is_file():
-        raise DatasetError(f"There is no file {path}.")
-    try:
-        frames = ase.io.read(path, index=":", format="db" if path.suffix == ".db" else "extxyz")
-    except Exception as error:  # Whatever ASE's parsers raise, the cause is the file.
-        raise DatasetError(f"{path} is not a file that ASE reads ({type(error).__name__}: {error}).") from None
-    if not frames:
-        raise DatasetError(f"{path} holds no frame; at least one labelled frame was expected.")
-    z = frames[0].numbers
-    for k, atoms in enumerate(frames):
-        if not np.array_equal(atoms.numbers, z):
-            raise DatasetError(
-                f"{path}: frame {k} is {atoms.get_chemical_formula('reduce')}, frame 0 is "
-                f"{frames[0].get_chemical_formula('reduce')}. One file holds one molecule, its atoms in one order; "
-                "split the file or reorder the atoms."
-            )
-        if atoms.pbc.any():
-            raise DatasetError(f"{path}: frame {k} is periodic; expected an isolated molecule. Write it without pbc.")
-    try:
-        energy = np.array([atoms.get_potential_energy() for atoms in frames])
-        # A constrained atom's force would be reported as zero.
-        force = np.array([atoms.get_forces(apply_constraint=False) for atoms in frames])
-    except (PropertyNotImplementedError, RuntimeError):
-        raise DatasetError(
-            f"{path}: not every frame has an energy and forces that ASE finds; an extxyz file needs `energy=` in each "
-            "comment line and a `forces` column (names such as REF_energy must be renamed)."
-        ) from None
-    labels = {"z": z, "pos": np.array([atoms.positions for atoms in frames]), "energy": energy, "force": force}
-    charge = total_charge(path, frames)  # for labels of further levels
-    multiplicity = max(state.multiplicity(atoms) or 1 for atoms in frames)
-    settings = ({"charge": charge} if charge else {}) | ({"multiplicity": multiplicity} if multiplicity > 1 else {})
-    provenance = {"settings": settings} if settings else {}
-    return {"molecule": path.stem, "provenance": provenance, **_converted(path, labels, energy_unit, length_unit)}
-
-
-def total_charge(origin: Any, frames: "Sequence[Atoms]") -> int:
-    """Total charge of a molecule by what its frames say, 0 where none says any; errors name where they are from.
-
-    Raises:
-        DatasetError: they say several, or one that is not whole.
-    """
-    try:
-        charges = {charge for atoms in frames if (charge := state.total_charge(atoms)) is not None} or {0}
-    except ValueError as error:
-        raise DatasetError(f"{origin}: {error}") from None
-    if len(charges) > 1:
-        found = ", ".join(map(str, sorted(charges)))
-        raise DatasetError(f"{origin} says the charges {found}; expected one whole number, that of the molecule")
-    return charges.pop()
-
-
 def read_saved(path: Path, fix: str) -> dict[str, Any]:
     """Read what `write_npz` wrote, checked against its record.
 
@@ -259,7 +165,8 @@ def read_saved(path: Path, fix: str) -> dict[str, Any]:
             f"expected {expected[:12]}…. {fix}"
         )
     provenance = {key: value for key, value in record.items() if key not in _OF_THE_FILE}
-    fields = read_npz(path, "kcal/mol", "angstrom")
+    fields = _labels(path, _SGDML_KEYS)
+    del fields["text"]
     return {**fields, "molecule": record["molecule"], "level": record["level"], "provenance": provenance}
 
 
@@ -333,18 +240,31 @@ def archive(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -
         DatasetError: missing, truncated or foreign file, missing key, pickled content.
     """
     arrays = {}
+    with _opened(path) as file:
+        missing = [key for key in required if key not in file.files]
+        if missing:
+            found = f"expected {', '.join(required)}, found {', '.join(file.files)}"
+            raise DatasetError(f"{path} has no {', '.join(missing)}: {found}.")
+        for key in required:
+            arrays[key] = file[key]
+        for key in (key for key in optional if key in file.files):
+            with suppress(ValueError):  # pickled
+                arrays[key] = file[key]
+    return arrays
+
+
+def names(path: Path) -> list[str]:
+    """Names of the arrays in an npz file; DatasetError as of `archive`."""
+    with _opened(path) as file:
+        return list(file.files)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         # Opened here, because numpy leaves a damaged file open.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            missing = [key for key in required if key not in file.files]
-            if missing:
-                found = f"expected {', '.join(required)}, found {', '.join(file.files)}"
-                raise DatasetError(f"{path} has no {', '.join(missing)}: {found}.")
-            for key in required:
-                arrays[key] = file[key]
-            for key in (key for key in optional if key in file.files):
-                with suppress(ValueError):  # pickled
-                    arrays[key] = file[key]
+            yield file
     except FileNotFoundError:
         raise DatasetError(f"There is no file {path}.") from None
     except DatasetError:
@@ -355,7 +275,6 @@ def archive(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -
         raise DatasetError(f"{path} {what}.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, AttributeError, TypeError) as error:
         raise DatasetError(f"{path} is truncated, damaged or no npz file ({type(error).__name__}: {error}).") from None
-    return arrays
 
 
 def _labels(path: str | Path, keys: dict[str, str]) -> dict[str, Any]:
@@ -376,27 +295,8 @@ def _labels(path: str | Path, keys: dict[str, str]) -> dict[str, Any]:
     return labels
 
 
-def _converted(path: Path, labels: dict[str, Any], energy_unit: str | None, length_unit: str | None) -> dict[str, Any]:
-    """Labels in kcal/mol and Å."""
-    for what, unit in (("energy_unit", energy_unit), ("length_unit", length_unit)):
-        if unit is None:
-            example = "'eV'" if what == "energy_unit" else "'angstrom'"
-            raise DatasetError(f"{path} does not state its units: pass {what}, such as {what}={example}.")
-    try:
-        energy, length = units.factor(energy_unit, units.ENERGY), units.factor(length_unit, units.LENGTH)
-    except ValueError as error:
-        raise DatasetError(f"{path}: {error}") from None
-    return {
-        **labels,
-        "pos": np.asarray(labels["pos"], dtype=np.float64) * length,
-        "energy": np.asarray(labels["energy"], dtype=np.float64) * energy,
-        "force": np.asarray(labels["force"], dtype=np.float64) * (energy / length),
-        "seconds": labels.get("seconds"),
-    }
-
-
 def _md17_root(root: str | os.PathLike | None) -> Path:
-    return Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser()
+    return Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser().absolute()
 
 
 def _check_md17(path: str, labels: Mapping[str, Any], molecule: str, level: str) -> None:

@@ -66,6 +66,27 @@ def of(atoms: "Atoms") -> dict[str, int]:
     return {name: value for name, value in both.items() if value is not None}
 
 
+def of_all(frames: "Iterable[Atoms]") -> dict[str, int]:
+    """The one `charge` and `multiplicity` of frames, 0 and 1 where none says any.
+
+    Raises:
+        ValueError: they say several, or what is not whole.
+    """
+    found = {"charge": 0, "multiplicity": 1}
+    said = [of(atoms) for atoms in frames]
+    for name in found:
+        values = sorted({one[name] for one in said if name in one})
+        if len(values) > 1:
+            raise ValueError(f"the frames say the {name} {' and '.join(map(str, values))}; expected one whole number")
+        found[name] = values[0] if values else found[name]
+    return found
+
+
+def names_one(name: str) -> bool:
+    """Whether a number of this name is a charge, a multiplicity or a number of unpaired electrons."""
+    return _plain(name) in _CHARGE + _MULTIPLICITY + _UNPAIRED
+
+
 def atoms_of(z: np.ndarray, pos: np.ndarray, settings: Any) -> "Atoms":
     """Atoms of labelled frames that say the state under which the labels were made.
 
@@ -119,12 +140,16 @@ def _said(atoms: "Atoms", names: tuple[str, ...]) -> dict[str, float]:
     said = {}
     for part in (atoms.info, atoms.info.get("key_value_pairs"), atoms.info.get("data")):
         for key, value in part.items() if isinstance(part, Mapping) else ():
-            if isinstance(key, str) and key.lower().translate(str.maketrans("", "", "_- ")) in names:
+            if isinstance(key, str) and _plain(key) in names:
                 try:
                     said[key] = np.asarray(value, dtype=float).item()
                 except (TypeError, ValueError):
                     raise ValueError(f"{key} is {value!r}; expected one whole number, that of the molecule") from None
     return said
+
+
+def _plain(name: str) -> str:
+    return name.lower().translate(str.maketrans("", "", "_- "))
 
 
 def _one(what: str, said: Mapping[str, float]) -> int | None:

@@ -26,6 +26,7 @@ TRACE_FROM_STEPS = 500
 COMPILE_FROM_STEPS = 30_000
 
 CHECKPOINT_SECONDS = 60  # what a kill may cost
+OUTLYING = 20.0  # median deviations; without a calculation that went astray the largest is 3 to 10
 BATCH = 32  # frames that a model is asked about at a time
 
 _WHOLE = (numbers.Integral, lambda value: value > 0, "a whole number above 0")
@@ -228,6 +229,7 @@ def as_list(sets: Any) -> list[Any]:
 def energy_shift(model: nn.Module, data: Labelled) -> float:
     """The constant that the model's energies lack on average over labelled frames, kcal/mol, in double precision.
 
+
     The levels of theory differ by large constants, to which forces are blind: the loss, nearly all force, would take
     thousands of steps to learn what one mean gives.
     """
@@ -235,7 +237,17 @@ def energy_shift(model: nn.Module, data: Labelled) -> float:
     z, pos = data.z.to(like.device), data.pos.to(like.device, like.dtype)
     with torch.no_grad():
         energy = torch.cat([model(z, part) for part in pos.split(BATCH)])
-    return float((data.energy - energy.double().cpu()).mean())
+    return float(robust_mean(data.energy - energy.double().cpu()))
+
+
+def robust_mean(energy: Tensor) -> Tensor:
+    """The mean of energies (frames,), kcal/mol, but for those of calculations that went astray.
+
+    These are further from the median than `OUTLYING` times what others are: one of them would move the mean of a
+    hundred frames by thousands.
+    """
+    off = (energy - energy.quantile(0.5)).abs()
+    return energy[off <= OUTLYING * off.quantile(0.5).clamp(min=1.0)].mean()
 
 
 def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = BATCH) -> tuple[Tensor, Tensor]:

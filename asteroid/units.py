@@ -47,3 +47,11 @@ def factor(unit: str, table: dict[str, float]) -> float:
         return known[unit.strip().lower()]
     except KeyError:
         raise ValueError(f"Unknown unit {unit!r}; known are {', '.join(table)}.") from None
+
+
+def force_factor(unit: str) -> float:
+    """Factor that turns a force in `unit`, such as "hartree/bohr", into kcal/mol/Å; ValueError as of `factor`."""
+    energy, _, length = unit.rpartition("/")
+    if not energy:
+        raise ValueError(f"Unknown unit {unit!r} of a force; expected an energy per length, such as 'hartree/bohr'.")
+    return factor(energy, ENERGY) / factor(length, LENGTH)

@@ -54,7 +54,8 @@ def test_a_frame_that_is_only_turned_and_moved_is_found_with_its_force(accurate)
 
 
 def test_a_mirror_image_is_another_geometry(accurate):
-    mirrored = replace(accurate, pos=accurate.pos * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
+    mirror = torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    mirrored = replace(accurate, pos=accurate.pos * mirror, force=accurate.force * mirror)
     assert float(delta.pair(accurate[:1], mirrored[:1]).distance) > 0.05
 
 

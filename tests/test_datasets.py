@@ -507,7 +507,7 @@ def write_without_forces(path: Path, few: LabelledSet) -> None:
 
 def write_periodic(path: Path, few: LabelledSet) -> None:
     frames = atoms_of(few)
-    frames[1].set_cell([10, 10, 10])
+    frames[1].set_cell([4, 4, 4])
     frames[1].pbc = True
     ase.io.write(path, frames)
 
@@ -524,9 +524,9 @@ def write_prose(path: Path, few: LabelledSet) -> None:
     ("write", "message"),
     [
         (write_two_molecules, r"frame 4 is .*frame 0 is .*split the file"),
-        (write_unlabelled, "energy and forces"),
-        (write_without_forces, "energy and forces"),
-        (write_periodic, "frame 1 is periodic"),
+        (write_unlabelled, "no energy and forces were found .* it has none. Name them by energy_key and forces_key"),
+        (write_without_forces, r"frame 2 has no forces under 'forces' \(3 of 4 have it\); .* skip=\[2\]"),
+        (write_periodic, "frame 1 is periodic, and no molecule alone"),
         (write_nothing, r"no frame|not a file that ASE reads"),
         (write_prose, "not a file that ASE reads"),
     ],
@@ -573,7 +573,9 @@ def test_damaged_or_foreign_npz(tmp_path: Path, accurate: LabelledSet) -> None:
     with pytest.raises(DatasetError, match="no npz file"):
         load(path, **given)
     np.savez(path, **{key: arrays[key] for key in ("R", "z", "E")})
-    with pytest.raises(DatasetError, match="has no F: expected z, R, E, F, found R, z, E"):
+    with pytest.raises(
+        DatasetError, match="no energy and forces were found .* it has E. Name them by energy_key and forces_key"
+    ):
         load(path, **given)
     np.savez(path, **{**arrays, "E": np.array(["high"] * 20)})
     with pytest.raises(DatasetError, match="E holds <U4; numbers"):
@@ -835,9 +837,10 @@ def test_parts_share_no_frame(accurate: LabelledSet, cheap: LabelledSet) -> None
     assert train <= inaccurate
 
 
-def turned(pos: torch.Tensor) -> torch.Tensor:
-    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=pos.dtype, generator=torch.Generator().manual_seed(0)))
-    return pos @ rotation + 5
+def turned(labelled: LabelledSet) -> LabelledSet:
+    generator = torch.Generator().manual_seed(0)
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=labelled.pos.dtype, generator=generator))
+    return replace(labelled, pos=labelled.pos @ rotation + 5, force=labelled.force @ rotation)
 
 
 STORED = {
@@ -851,7 +854,7 @@ STORED = {
 def test_held_out_frames_are_known_however_a_file_stores_them(how: str, accurate: LabelledSet) -> None:
     """What a cheap label of the same geometry tells about a test frame must not be learned."""
     pbe = load("methanol", "pbe")
-    stored = replace(pbe, pos=(STORED | {"turned": turned})[how](pbe.pos))
+    stored = turned(pbe) if how == "turned" else replace(pbe, pos=STORED[how](pbe.pos))
     parts, expected = (split(accurate, cheap, 50, seed=0) for cheap in (stored, pbe))
     assert torch.equal(parts.inaccurate.energy, expected.inaccurate.energy)
 
@@ -864,9 +867,9 @@ def test_pairs_are_found_however_a_file_stores_them(how: str, accurate: Labelled
 
 
 def test_turned_frames_are_no_pairs_since_their_forces_are_turned_too(accurate: LabelledSet) -> None:
-    mine, theirs = accurate.paired_with(replace(accurate, pos=turned(accurate.pos)))
+    mine, theirs = accurate.paired_with(turned(accurate))
     assert len(mine) == len(theirs) == 0
-    moved = replace(accurate[:9], pos=accurate.pos[:9] + 0.01 * torch.arange(18).view(1, 6, 3))  # another geometry
+    moved = accurate[:9].derived(pos=accurate.pos[:9] + 0.01 * torch.arange(18).view(1, 6, 3))  # another geometry
     assert len(accurate.paired_with(moved)[0]) == 0
 
 

@@ -58,3 +58,10 @@ def test_a_long_name_is_its_beginning_and_a_hash_and_can_be_written(tmp_path):
     with files.replacing(path) as temporary:
         temporary.write_text("whole")
     assert path.read_text() == "whole"
+
+
+def test_a_name_as_long_as_file_systems_take_is_written(tmp_path):
+    path = tmp_path / ("ü" * 125 + ".json")
+    with files.replacing(path) as temporary:
+        temporary.write_text("{}")
+    assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]

@@ -479,7 +479,7 @@ class TestShell:
         output = ["--level", "gfn2", "--output", str(tmp_path / "out.jsonl")]
         ase.io.write(tmp_path / "mine.extxyz", Atoms(atoms.numbers, atoms.positions, info={"charge": 0, "spin": 3}))
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), *output]) == 1
-        assert "frame 0 of" in (said := capsys.readouterr().err) and "has the multiplicity 3" in said
+        assert "has the multiplicity 3" in capsys.readouterr().err
         ase.io.write(tmp_path / "mine.extxyz", Atoms(atoms.numbers, atoms.positions, info={"total_charge": 2}))
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), *output]) == 0
         assert asteroid.load(tmp_path / "out.npz").provenance["settings"]["charge"] == 2
@@ -522,10 +522,10 @@ class TestShell:
         assert shell.main(arguments) == 0
 
     def test_a_periodic_file_is_refused(self, tmp_path, capsys, frames):
-        images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[9, 9, 9], pbc=True) for pos in frames.pos]
+        images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[4, 4, 4], pbc=True) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.extxyz", images)
         assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2"]) == 1
-        assert "are periodic" in capsys.readouterr().err
+        assert "frame 0 is periodic" in capsys.readouterr().err
         with pytest.raises(ValueError, match="are periodic"):
             sampling.geometry(tmp_path / "mine.extxyz")
 

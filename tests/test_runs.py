@@ -356,7 +356,7 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
     datasets.save(labels, path)
     spec = replace(STANDARD, molecule=str(path))
     before, force = fingerprints(spec), runs.split_of(spec).train.force
-    datasets.save(replace(labels, force=2 * labels.force), path)
+    datasets.save(replace(labels, energy=2 * labels.energy, force=2 * labels.force), path)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # a clock may be coarse
     assert fingerprints(spec) != before and torch.equal(runs.split_of(spec).train.force, 2 * force)
 
@@ -367,7 +367,7 @@ def test_labels_that_change_while_a_run_is_made_leave_no_record_of_theirs(store,
     spec, train = replace(STANDARD, molecule=path), stages.standard
 
     def meanwhile(*args, **options):
-        datasets.save(replace(labels, force=2 * labels.force), path)
+        datasets.save(replace(labels, energy=2 * labels.energy, force=2 * labels.force), path)
         os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # a clock may be coarse
         return train(*args, **options)
 

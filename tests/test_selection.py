@@ -64,7 +64,7 @@ def test_disagreement_is_largest_far_from_what_was_learned(frames):
     thetas_a = [stages.standard(split.train, split.valid, recipe, seed=seed, progress=False) for seed in range(3)]
     pos = split.train.pos.clone()
     pos[3, 1] += torch.tensor([0.0, 0.0, 1.0])
-    scores = selection.scores("disagreement", thetas_a, replace(split.train, pos=pos), frames)
+    scores = selection.scores("disagreement", thetas_a, split.train.derived(pos=pos), frames)
     assert scores.argmax() == 3
 
 

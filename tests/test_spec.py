@@ -183,7 +183,7 @@ def in_a_file(path: Path, scale: float = 1.0) -> RunSpec:
     """A run on a file of methanol labels, whose forces are scaled."""
     labelled = datasets.load("methanol", "ccsd(t)")
     before = path.stat().st_mtime_ns if path.exists() else 0
-    datasets.save(replace(labelled, force=scale * labelled.force), path)
+    datasets.save(replace(labelled, energy=scale * labelled.energy, force=scale * labelled.force), path)
     os.utime(path, ns=(0, max(path.stat().st_mtime_ns, before + 1)))  # a clock may be coarse
     return replace(STANDARD, molecule=str(path))
 

@@ -223,7 +223,7 @@ def contrary(labelled: datasets.LabelledSet, frames: list[int]) -> datasets.Labe
     """The same frames, the labels of some turned to their contrary."""
     force, energy = labelled.force.clone(), labelled.energy.clone()
     force[frames], energy[frames] = -force[frames], energy[frames] + 100
-    return replace(labelled, force=force, energy=energy)
+    return labelled.derived(force=force, energy=energy)
 
 
 @pytest.mark.parametrize(("labels", "held_out"), [(2, 1), (39, 1), (40, 2), (399, 19), (400, 20)])
@@ -303,7 +303,7 @@ def test_the_gamma_is_chosen_by_the_error_on_accurate_validation_frames(gamma, t
     if tuned:
         ideal = stages.fine_tune(ideal, split.train, split.valid, recipe, **QUIET)
     _, force = ideal.energy_and_force(split.valid.pos)
-    given = replace(split, valid=replace(split.valid, force=force.double()))
+    given = replace(split, valid=split.valid.derived(force=force.double()))
     chosen = stages.asteroid(given, recipe, theta_a=theta_a, tuned=tuned, **QUIET)
     errors = chosen.provenance["valid_force_mae_by_gamma"]
     assert chosen.provenance["gamma"] == gamma and min(errors, key=errors.get) == str(gamma)
@@ -314,7 +314,7 @@ def test_the_gamma_is_chosen_by_the_error_on_accurate_validation_frames(gamma, t
 def test_the_force_error_is_the_mean_over_all_components(split, theta_a):
     _, force = theta_a.energy_and_force(split.valid.pos)
     off = torch.tensor([1.0, -2.0, 6.0], dtype=torch.float64)
-    assert stages.force_error(theta_a, replace(split.valid, force=force.double() + off)) == pytest.approx(3, rel=1e-5)
+    assert stages.force_error(theta_a, split.valid.derived(force=force.double() + off)) == pytest.approx(3, rel=1e-5)
 
 
 # Without validation frames
@@ -388,7 +388,7 @@ def test_test_errors_by_hand(split, theta_a):
     two = split.test[:2]
     energy, force = theta_a.energy_and_force(two.pos)
     off = torch.tensor([1.0, -3.0], dtype=torch.float64)
-    errors = stages.test_errors(theta_a, replace(two, energy=energy + off, force=force.double() + off[:, None, None]))
+    errors = stages.test_errors(theta_a, two.derived(energy=energy + off, force=force.double() + off[:, None, None]))
     expected = {"force_mae": 2, "force_mae_std_error": 1, "force_rmse": 5**0.5, "energy_mae": 2}
     assert errors == pytest.approx(expected, rel=1e-5)
 

@@ -71,7 +71,7 @@ def corrupted(labelled: datasets.LabelledSet, count: int, size: float = 30.0) ->
     force = labelled.force.clone()
     noise = torch.randn(force[:count].shape, generator=torch.Generator().manual_seed(0), dtype=force.dtype)
     force[:count] += size * noise
-    return replace(labelled, force=force)
+    return labelled.derived(force=force)
 
 
 def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:

@@ -64,9 +64,8 @@ def pair(accurate: LabelledSet, cheap: LabelledSet) -> Pairs:
         partner[alone], turn[alone], distance[alone] = _nearest(accurate.pos[alone], cheap.pos)
     chosen = cheap[partner]
     force = torch.einsum("fij,faj->fai", turn, chosen.force)
-    chosen = replace(chosen, pos=accurate.pos, force=force)
-    labels = replace(
-        accurate,
+    chosen = chosen.derived(pos=accurate.pos, force=force)
+    labels = accurate.derived(
         level=f"{accurate.level}-{cheap.level}",
         energy=accurate.energy - chosen.energy,
         force=accurate.force - chosen.force,

@@ -58,7 +58,7 @@ def side_by_side(accurate: LabelledSet, inaccurate: LabelledSet) -> LevelPairs:
         name: torch.stack([values[pairs % len(values)] for values in of_levels], dim=1)
         for name, of_levels in {
             "pos": (accurate.pos, inaccurate.pos),
-            "energy": (accurate.energy - accurate.energy.mean(), inaccurate.energy - inaccurate.energy.mean()),
+            "energy": tuple(one.energy - training.robust_mean(one.energy) for one in (accurate, inaccurate)),
             "force": (accurate.force, inaccurate.force),
         }.items()
     }

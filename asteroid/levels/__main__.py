@@ -15,13 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import ase.io
-import numpy as np
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, files, levels, processes, sources, state, units
+from asteroid import datasets, files, levels, processes, readers, sources, units
 from asteroid.levels.labelling import label
-from asteroid.levels.molecules import check_closed_shell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,27 +103,14 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         raise ValueError(
             f"{molecule!r} is neither a file nor one of the embedded molecules {', '.join(datasets.molecules())}"
         )
-    elif path.suffix == ".npz":
-        arrays = sources.archive(path, ["z", "R"], optional=["r_unit"])
-        unit = arrays["r_unit"].astype(str).item() if "r_unit" in arrays else "Ang"
-        to_angstrom = units.factor(unit, units.LENGTH)
-        frames = {"z": arrays["z"], "pos": to_angstrom * arrays["R"]}
-        if path.with_suffix(".json").exists():  # as `asteroid.save` writes it, with the charge
-            frames["provenance"] = sources.read_record(path)
     else:
-        try:
-            images = ase.io.read(path, index=":")
-        except Exception as error:  # ASE raises many types for a file that it cannot read
-            raise ValueError(f"{path} is no file of frames that ASE can read ({error})") from None
-        if not images:
-            raise ValueError(f"{path} holds no frame")
-        for k, image in enumerate(images):
-            state.check_alone(image, f"the atoms of frame {k} of {path}")
-            check_closed_shell(state.multiplicity(image), f"frame {k} of {path}")
-        if any(not np.array_equal(image.numbers, images[0].numbers) for image in images):
-            raise ValueError(f"{path} holds different molecules; its frames must have the same atoms in the same order")
-        frames = {"z": images[0].numbers, "pos": np.array([image.positions for image in images])}
-        frames["provenance"] = {"settings": {"charge": sources.total_charge(path, images)}}
+        found = readers.frames(path)
+        to_angstrom = units.factor(found.said.get("length_unit", "angstrom"), units.LENGTH)
+        frames = {"z": found.z, "pos": to_angstrom * found.pos, "provenance": {"settings": found.settings}}
+        if (
+            path.suffix == ".npz" and path.with_suffix(".json").exists()
+        ):  # as `asteroid.save` writes it, with the charge
+            frames["provenance"] = sources.read_record(path)
     name = molecule if molecule in datasets.molecules() else path.stem
     return name, SimpleNamespace(molecule=name, **frames)
 

@@ -22,10 +22,11 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
 
 from asteroid import levels, processes, units
-from asteroid.checks import LARGEST_FORCE
+from asteroid.checks import LARGEST_FORCE, check_geometries
+from asteroid.consistency import check_isomers
 from asteroid.datasets import LabelledSet
 from asteroid.levels.ab_initio import FUNCTIONALS
-from asteroid.levels.molecules import check_closed_shell, check_molecule
+from asteroid.levels.molecules import SHORTEST, check_closed_shell, check_molecule
 from asteroid.sources import DatasetError
 from asteroid.training import progress_bar
 
@@ -80,8 +81,8 @@ def label(
         CalculatorSetupError: the level cannot do this molecule.
         RuntimeError: a process of the executor was killed, or a lack of disk or memory, as `MachineError`, that no
             frame is to blame for; the same call goes on.
-        DatasetError: the ledger is of another task or other frames, is damaged, or cannot be written; or no frame has
-            a label.
+        DatasetError: the ledger is of another task or other frames, is damaged, or cannot be written; no frame has a
+            label; or the frames are in another unit than Å.
     """
     ledger = Path(ledger)
     z, pos = np.asarray(frames.z).astype(int), np.asarray(frames.pos, dtype=np.float64)
@@ -98,6 +99,7 @@ def label(
         sampled = sampled if isinstance(sampled, Mapping) else {}
         check_closed_shell(sampled.get("multiplicity"), molecule)
         settings.setdefault("charge", sampled.get("charge", 0))
+    _check_frames(molecule, z, pos)
     sessions, rows = _read(ledger)
     if sessions and sessions[-1]["level"] == level:  # not another code that was installed meanwhile
         settings.setdefault("code", sessions[-1]["code"])
@@ -231,6 +233,20 @@ def _check_label(content: Mapping[str, Any], atoms: int) -> None:
         force = np.array(content["F"]).reshape(atoms, 3)
         if not np.isfinite([*force.flat, content["E"], content["seconds"]]).all():
             raise ValueError("not finite")
+
+
+def _check_frames(molecule: str, z: np.ndarray, pos: np.ndarray) -> None:
+    """Raise a DatasetError for what a set of labels would be refused for in the end, but for frames that may fail."""
+    whole = [k for k, frame in enumerate(pos) if np.isfinite(frame).all() and not _is_too_close(frame)]
+    if whole:
+        numbers, frames = torch.from_numpy(z.astype(np.int64)), torch.from_numpy(pos[whole])
+        check_geometries(numbers, frames, molecule, whole)
+        check_isomers(numbers, frames, molecule, whole)
+
+
+def _is_too_close(frame: np.ndarray) -> bool:
+    i, j = np.triu_indices(len(frame), 1)
+    return bool((np.linalg.norm(frame[i] - frame[j], axis=1) < SHORTEST).any())
 
 
 def _first_whole(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
