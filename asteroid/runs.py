@@ -14,7 +14,7 @@ from asteroid.baselines import ani, delta, fidelity, sgdml
 from asteroid.force_field import ForceField, force_on
 from asteroid.records import Record, Store
 from asteroid.spec import RunSpec as RunSpec
-from asteroid.spec import fingerprints, labels, other_splits, pairs_of
+from asteroid.spec import fingerprints, labels, other_splits, pairs_of, sets_of
 from asteroid.spec import split_of as split_of
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndar
 def _make(spec: RunSpec, store: Store, progress: bool) -> None:
     """Train the force field of a run, and record it if that is missing; not what another process did meanwhile."""
     with store.alone(spec):
+        for molecule, level in sorted(sets_of(spec)):
+            labels(molecule, level)  # downloaded where they are missing
         data, path, recorded = fingerprints(spec), store.force_field_path(spec), store.get(spec) is not None
         if not store.has_force_field(spec):
             split = _chosen_split(spec, store, progress)

@@ -391,6 +391,7 @@ def test_a_force_field_of_another_molecule_is_an_error_and_no_verdict():
     ],
     ids=["egnn", "gemnet-t", "gemnet-q"],
 )
+@pytest.mark.filterwarnings("ignore:the force field extrapolates")  # it has seen few frames
 def test_a_trained_model_conserves_energy_as_well_as_the_integrator(name, config):
     """Verlet's total energy swings with the square of the step and does not drift, if forces are true derivatives."""
     split = tiny.methanol(budget=40, inaccurate_budget=None)

@@ -71,6 +71,7 @@ def wait_until(true, seconds: float = 20.0) -> None:
 def test_whatever_ends_the_job_ends_the_wrapped_program_and_its_scratch(number, psi4, tmp_path):
     psi4.write_text("sleep")
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "from ase import Atoms; from asteroid import levels\n"
         "atoms = Atoms('H2', [[0, 0, 0], [0, 0, 0.74]], calculator=levels.calculator('hf', code='psi4'))\n"
         "atoms.get_forces()"
