@@ -29,7 +29,7 @@ DFT = 5000  # hundred thousands in truth
 
 
 def frames(molecule: str, first: int, number: int) -> dict[str, np.ndarray]:
-    """Arrays of an MD17 file: atoms on a lattice, noise, a spring between each two; each frame 0.001 Å further along x."""
+    """Arrays of an MD17 file: atoms on a lattice, noise, a spring between each two; a frame moves by 0.001 Å."""
     generator = np.random.default_rng([len(molecule), first])
     z = np.array(ATOMS[molecule], dtype=np.uint8)
     place = 1.3 * np.argwhere(np.ones((3, 3, 3)))[: len(z)]
