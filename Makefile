@@ -29,10 +29,10 @@ test: $(INSTALLED) ## all tests, by two processes (4 to 5 minutes, installation 
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 results: $(INSTALLED) ## make the run records that are missing, resumable (laptop: nothing to do, or 5 to 6 hours if deleted)
-	$(BIN)/python -m asteroid.sweeps --profile $(PROFILE)
+	$(BIN)/python -m asteroid sweep --profile $(PROFILE)
 
 paper-plan: $(INSTALLED) ## the runs of the paper profile and the hours they would take; makes none (seconds)
-	$(BIN)/python -m asteroid.sweeps --profile paper --plan
+	$(BIN)/python -m asteroid sweep --profile paper --plan
 
 lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
 	$(BIN)/ruff check .

@@ -5,18 +5,19 @@ Units: kcal/mol, Å, K, fs.
 """
 
 import importlib
-import pkgutil
 from typing import Any
 
 _ATTRIBUTES = {
     "load": "asteroid.datasets",
     "split": "asteroid.datasets",
+    "bias_report": "asteroid.planning.bias",
+    "plan": "asteroid.planning.planner",
     "ForceField": "asteroid.force_field",
     "RunSpec": "asteroid.runs",
-    "Store": "asteroid.records",
-    "sweep": "asteroid.sweeps",
+    "Store": "asteroid.runs",
+    "sweep": "asteroid.runs.sweeps",
 }
-_MODULES = tuple(module.name for module in pkgutil.iter_modules(__path__))
+_MODULES = ("datasets", "stages", "models", "levels", "profiles", "force_fields")
 
 __all__ = [*_ATTRIBUTES, *_MODULES]
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asteroid import forces, models
+from asteroid import models
+from asteroid.training import forces
 
 TRACE_FROM_CALLS = 300  # by then as much time has passed as tracing takes
 

@@ -46,3 +46,18 @@ def short(name: str) -> str:
 def key_of(content: Mapping[str, Any]) -> str:
     """16 hexadecimal digits that name settings: SHA-256 of their JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def root() -> Path:
+    """The repository's root: the nearest folder above this file that holds ``pyproject.toml``.
+
+    Raises:
+        FileNotFoundError: If there is none, as when the library was copied into site-packages.
+    """
+    for folder in Path(__file__).resolve().parents:
+        if (folder / "pyproject.toml").is_file():
+            return folder
+    raise FileNotFoundError(
+        f"no pyproject.toml above {__file__}: notebooks, book and records live in the repository; "
+        "install the library from a clone of it with `pip install -e .`"
+    )

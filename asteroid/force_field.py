@@ -113,7 +113,7 @@ class ForceField:
             dtype: precision of the model. Line searches need torch.float64: in single precision the energy, a large
                 number, has not the digits that small steps change. None: as trained, which is faster.
         """
-        from asteroid.calculator import ForceFieldCalculator
+        from asteroid.md.calculator import ForceFieldCalculator
 
         return ForceFieldCalculator(self.in_precision(dtype))
 

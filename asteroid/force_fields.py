@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from asteroid.force_field import ForceField
 
 if TYPE_CHECKING:
-    from asteroid.calculator import ForceFieldCalculator
+    from asteroid.md.calculator import ForceFieldCalculator
     from asteroid.runs import RunSpec, Store
 
 FOLDER = Path(__file__).parent / "data" / "force_fields"

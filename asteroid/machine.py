@@ -1,13 +1,16 @@
 """What processor and memory are told before long work."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import threadpoolctl
 import torch
+from tqdm import tqdm
 
 # Of the C library's malloc.h, as are the defaults below.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -78,3 +81,10 @@ def long_work() -> Iterator[None]:
             library.mallopt(setting, value)
         if tunable:
             library.malloc_trim(0)
+
+
+def progress_bar(label: str | None, **settings: Any) -> tqdm:
+    """A bar on a terminal, a slow one in a live notebook, which keeps every line, and none in logs and in the book."""
+    terminal = sys.stderr.isatty()
+    wanted = label is not None and (terminal or "ipykernel" in sys.modules) and "ASTEROID_QUIET" not in os.environ
+    return tqdm(desc=label, disable=not wanted, mininterval=0.1 if terminal else 5.0, **settings)

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asteroid import identity, losses, machine, models, state, training, units
-from asteroid.bias import bias_report as bias_report  # the paper's section 3.1, asked before stage 1
-from asteroid.checks import check_same_molecule
+from asteroid import identity, machine, models, state, training, units
 from asteroid.datasets import LabelledSet, Split
+from asteroid.datasets.checks import check_same_molecule
 from asteroid.domain import Domain
 from asteroid.force_field import ForceField, energy_and_force_on, force_on
-from asteroid.objectives import ScoreMatching
-from asteroid.training import TrainConfig
+from asteroid.training import TrainConfig, losses
+from asteroid.training.objectives import ScoreMatching
 
 STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning")
 SCALE_FRAMES = 32  # on which a model's scaling factors are fitted

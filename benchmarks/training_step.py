@@ -21,8 +21,9 @@ from calibrate import unit_seconds
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from asteroid import forces, machine, models, objectives, training
-from asteroid.optimisers import OPTIMIZERS
+from asteroid import machine, models, training
+from asteroid.training import forces, objectives
+from asteroid.training.optimisers import OPTIMIZERS
 
 MOLECULES = {
     "ethanol": lambda: ase.build.molecule("CH3CH2OH"),

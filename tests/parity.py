@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from asteroid import forces, models
+from asteroid import models
+from asteroid.training import forces
 
 TOLERANCE = 1e-8  # relative to the largest value
 

@@ -13,10 +13,10 @@ from tiny import STANDARD, with_recipe
 from asteroid import baselines, datasets, profiles, runs
 from asteroid.baselines.delta import DeltaForceField
 from asteroid.baselines.sgdml import SGDMLForceField
-from asteroid.records import recorded as recorded_in
 from asteroid.runs import RunSpec, Store
-from asteroid.simulations import Simulation, SimulationRecord
-from asteroid.spec import fingerprints, fingerprints_of
+from asteroid.runs.records import recorded as recorded_in
+from asteroid.runs.simulations import Simulation, SimulationRecord
+from asteroid.runs.spec import fingerprints, fingerprints_of
 from asteroid.stages import Recipe
 
 RECORDS = Path(__file__).resolve().parent.parent / "results" / "laptop"

@@ -12,7 +12,7 @@ from asteroid import baselines, datasets, models, runs, stages, training, units
 from asteroid.baselines import ani
 from asteroid.force_field import ForceField
 from asteroid.runs import RunSpec, Store
-from asteroid.spec import fingerprints
+from asteroid.runs.spec import fingerprints
 from asteroid.stages import Recipe
 
 pytestmark = tiny.needs("torchani")

@@ -10,10 +10,11 @@ import tiny
 import torch
 from scipy.spatial.transform import Rotation
 
-from asteroid import datasets, dynamics, levels, stages
+from asteroid import datasets, levels, stages
 from asteroid.baselines import delta
 from asteroid.force_field import ForceField
 from asteroid.levels import labelling
+from asteroid.md import dynamics
 
 # kcal/mol, kcal/mol/Å and Å. GFN2-xTB's charges are converged to its default accuracy only, from call to call.
 LEVEL = 1e-2

@@ -7,11 +7,12 @@ import tiny
 import torch
 from tiny import ASTEROID, with_recipe
 
-from asteroid import datasets, forces, models, runs, stages
+from asteroid import datasets, models, runs, stages
 from asteroid.baselines import fidelity
 from asteroid.models.fidelity import FidelityEmbedding, TwoHeads, TwoLevels
-from asteroid.objectives import Supervised
 from asteroid.runs import Store
+from asteroid.training import forces
+from asteroid.training.objectives import Supervised
 
 QUIET = {"progress": False}
 GEMNET = {"blocks": 1, "atom": 16, "edge": 16, "triplet": 8, "triplet_out": 8}
@@ -153,7 +154,7 @@ def test_it_learns_from_both_levels(way):
 
 def test_an_interrupted_training_goes_on(split, tmp_path, monkeypatch):
     whole = fidelity.train(split, "fidelity", tiny.RECIPE, **QUIET)
-    monkeypatch.setattr("asteroid.training.CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("asteroid.training.loop.CHECKPOINT_SECONDS", 0)
     original, calls = forces.training_step, []
 
     def fails_once(*args):

@@ -9,8 +9,9 @@ import tiny
 import torch
 from ase import Atoms
 
-from asteroid import datasets, dynamics, units
+from asteroid import datasets, units
 from asteroid.baselines import sgdml
+from asteroid.md import dynamics
 
 pytestmark = tiny.needs("sgdml")
 

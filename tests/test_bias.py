@@ -11,12 +11,13 @@ from ase import Atoms
 from ase.calculators.lj import LennardJones
 
 import asteroid
-from asteroid import bias, levels
-from asteroid.bias import DO_NOT, PRE_TRAIN, WITH_WEIGHTS, bias_report
-from asteroid.calculator import frame_by_frame
+from asteroid import levels
 from asteroid.datasets import DatasetError, LabelledSet
 from asteroid.force_field import ForceField
 from asteroid.levels import sampling
+from asteroid.md.calculator import frame_by_frame
+from asteroid.planning import bias
+from asteroid.planning.bias import DO_NOT, PRE_TRAIN, WITH_WEIGHTS, bias_report
 
 MOLECULES = ("methanol", "formic_acid")
 ANALOGUES = {"methanol": "CS", "formic_acid": "OC=S"}  # the same atoms but for sulphur in the place of an oxygen
@@ -168,7 +169,7 @@ def test_a_force_field_may_stand_for_the_accurate_labels():
 
 
 def test_at_most_a_hundred_frames_are_looked_at():
-    report = asteroid.stages.bias_report(asteroid.load("methanol", "ccsd(t)"), asteroid.load("methanol", "gfn2"))
+    report = asteroid.bias_report(asteroid.load("methanol", "ccsd(t)"), asteroid.load("methanol", "gfn2"))
     assert len(report.by_frame) == bias.MOST
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import book, claims, comparison, judges, profiles
-from asteroid.records import Store
+from asteroid import book, profiles
+from asteroid.book import claims, comparison, judges
+from asteroid.runs.records import Store
 
 PROFILE = dataclasses.replace(profiles.load("laptop"), molecules=("methanol",))
 

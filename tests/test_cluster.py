@@ -11,8 +11,9 @@ import pytest
 from test_sweeps import LONGER, failing, numbers, sweep
 from tiny import ASTEROID, STANDARD
 
-from asteroid import forces, sweeps, training
-from asteroid.runs import Store
+from asteroid import training
+from asteroid.runs import Store, sweeps
+from asteroid.training import forces
 
 pytest.importorskip("distributed", reason="Dask is not installed: `pip install -c constraints.txt dask distributed`")
 
@@ -23,7 +24,8 @@ PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import test_cluster
-from asteroid import runs, sweeps
+from asteroid import runs
+from asteroid.runs import sweeps
 from distributed import Client, LocalCluster
 
 if __name__ == "__main__":
@@ -36,7 +38,7 @@ if __name__ == "__main__":
 
 def make_one_worker_lethal(folder: str, log: str) -> None:
     """In a worker: after 30 steps of a training its process kills itself if two records are there and none has yet."""
-    training.CHECKPOINT_SECONDS = 0  # one after each step
+    training.loop.CHECKPOINT_SECONDS = 0  # one after each step
     original, log, mark = forces.training_step, Path(log), Path(log).with_suffix(".killed")
 
     def training_step(*args):

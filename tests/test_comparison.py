@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import comparison, profiles
+from asteroid import profiles
+from asteroid.book import comparison
 
 PROFILE = profiles.load("smoke")
 

@@ -7,8 +7,8 @@ import tiny
 import torch
 
 from asteroid import training, units
-from asteroid.bias import bias_report
 from asteroid.datasets import DatasetError, LabelledSet, load, split
+from asteroid.planning.bias import bias_report
 
 
 @pytest.fixture(scope="module")

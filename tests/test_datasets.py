@@ -20,9 +20,9 @@ import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from asteroid import datasets, runs, sources, units
-from asteroid.data import embed
-from asteroid.datasets import DatasetError, LabelledSet, levels, load, molecules, save, split
+from asteroid import datasets, runs, units
+from asteroid.datasets import DatasetError, LabelledSet, levels, load, loading, molecules, save, sources, split
+from asteroid.levels import embed
 from asteroid.levels.labelling import label
 
 EMBEDDED = [(molecule, level) for molecule in molecules() for level in levels(molecule)]
@@ -199,7 +199,8 @@ def test_damaged_embedded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    for module in (datasets, loading):
+        monkeypatch.setattr(module, "DATA", tmp_path)
     with pytest.raises(DatasetError, match="SHA-256.*Reinstall.*git checkout"):
         load("methanol", "ccsd(t)")
     path.unlink()
@@ -214,7 +215,8 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data.mkdir()
     for path in datasets.DATA.glob("methanol_gfn2.*"):
         shutil.copy(path, data)
-    monkeypatch.setattr(datasets, "DATA", data)
+    for module in (datasets, loading):
+        monkeypatch.setattr(module, "DATA", data)
     return tmp_path / "methanol_ccsd(t).jsonl"
 
 
@@ -404,7 +406,8 @@ def test_a_set_without_a_timed_label(tmp_path: Path, monkeypatch: pytest.MonkeyP
     record = json.loads(path.with_suffix(".json").read_text(), parse_constant=pytest.fail)
     assert (record["timed"], record["seconds_median"]) == (0, None)
     assert runs.label_cost([load(path)]) is None
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    for module in (datasets, loading):
+        monkeypatch.setattr(module, "DATA", tmp_path)
     table = datasets.table()
     assert table["labels"].tolist() == [3] and table[["seconds per label", "core hours"]].isna().all(axis=None)
 

@@ -15,8 +15,8 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from asteroid import stages
-from asteroid.dynamics import highest_frequency, langevin
 from asteroid.force_field import ForceField
+from asteroid.md.dynamics import highest_frequency, langevin
 from asteroid.stages import Recipe
 from asteroid.units import BOLTZMANN, MASS
 

@@ -8,8 +8,9 @@ import pytest
 import tiny
 import torch
 
-from asteroid import evaluator, forces
+from asteroid import evaluator
 from asteroid.evaluator import Evaluator
+from asteroid.training import forces
 
 TOLERANCE = {"graph": 1e-10, "far away": 2e-4}  # relative to the largest force, in double and in single precision
 MANY = 10_000

@@ -9,9 +9,10 @@ import tiny
 import torch
 from jupyter_client.manager import start_new_kernel
 
-from asteroid import book, datasets, explore, profiles, sweeps
-from asteroid.explore import Choice, Panel, Shelf
-from asteroid.runs import Store
+from asteroid import book, datasets, profiles
+from asteroid.book import explore
+from asteroid.book.explore import Choice, Panel, Shelf
+from asteroid.runs import Store, sweeps
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +152,8 @@ def test_the_force_fields_that_a_clone_lacks_are_trained_again(profile, full, tm
 
 def test_menus_are_for_somebody_who_sits_at_the_notebook(tmp_path):
     """Jupyter's own pages let the kernel ask for input; what executes notebooks for a book does not."""
-    code, said = "from asteroid import explore\nprint(explore.live())", []
-    with book._this_interpreter(tmp_path):
+    code, said = "from asteroid.book import explore\nprint(explore.live())", []
+    with book.pages._this_interpreter(tmp_path):
         manager, client = start_new_kernel(kernel_name="python3")
         try:
             for asked in (True, False):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import asteroid
-from asteroid import losses
 from asteroid.datasets import DatasetError
+from asteroid.training import losses
 
 EV = ase.units.mol / ase.units.kcal  # kcal/mol in one eV, by ASE's own constants
 

@@ -15,10 +15,12 @@ import tiny
 import torch
 from ase.calculators.fd import calculate_numerical_forces
 
-from asteroid import datasets, selection, several, stages
+from asteroid import datasets, several, stages
 from asteroid.baselines.delta import DeltaForceField
 from asteroid.baselines.sgdml import SGDMLForceField
 from asteroid.force_field import ForceField, force_on
+from asteroid.planning.bias import bias_report
+from asteroid.runs import selection
 
 TOLERANCE = {
     "same configuration": 1e-5,  # relative to the largest force, single precision
@@ -109,7 +111,7 @@ def test_another_molecule_is_refused():
         lambda ethanol, split: stages.test_errors(ethanol, split.test),
         lambda ethanol, split: stages.test_errors(DeltaForceField(ethanol, "gfn2"), split.test),
         lambda ethanol, split: stages.test_errors(SGDMLForceField({}, ethanol.z, "ccsd(t)"), split.test),
-        lambda ethanol, split: stages.bias_report(ethanol, split.inaccurate),
+        lambda ethanol, split: bias_report(ethanol, split.inaccurate),
         lambda ethanol, split: stages.estimated_bias(ethanol, split.inaccurate),
         lambda ethanol, split: stages.asteroid(split, tiny.RECIPE, theta_a=ethanol, progress=False),
         lambda ethanol, split: several.pretrain([split], [ethanol], tiny.RECIPE, progress=False),

@@ -7,7 +7,8 @@ import pytest
 import tiny
 import torch
 
-from asteroid import dynamics, force_fields, runs
+from asteroid import force_fields, runs
+from asteroid.md import dynamics
 from asteroid.runs import Store
 
 SPEC = tiny.STANDARD

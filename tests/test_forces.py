@@ -7,8 +7,8 @@ import pytest
 import tiny
 import torch
 
-from asteroid import forces
-from asteroid.objectives import Supervised
+from asteroid.training import forces
+from asteroid.training.objectives import Supervised
 
 TOLERANCE = {
     "gradient by finite differences": 1e-6,  # double precision, relative to the largest

@@ -21,10 +21,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 import asteroid
 from asteroid import levels, processes, units
-from asteroid.data import embed
-from asteroid.datasets import DatasetError
+from asteroid.datasets import DatasetError, loading
 from asteroid.levels import __main__ as shell
-from asteroid.levels import labelling, sampling
+from asteroid.levels import embed, labelling, sampling
 from asteroid.levels.gfn2 import GFN2
 from asteroid.levels.labelling import label
 
@@ -398,7 +397,8 @@ class TestShell:
         assert shell.main(["--molecule", "methanol", *settings]) == 0
         labelled = asteroid.load(ledger.with_suffix(".npz"))
         ledger.with_suffix(".npz").unlink()
-        monkeypatch.setattr(asteroid.datasets, "DATA", tmp_path)
+        for module in (asteroid.datasets, loading):
+            monkeypatch.setattr(module, "DATA", tmp_path)
         embed.embed([ledger])
         embedded = asteroid.load("methanol", "mmff")
         assert embedded.provenance["code_version"] == labelled.provenance["code_version"]
@@ -422,7 +422,8 @@ class TestShell:
         ledger.with_suffix(".json").unlink()
         assert ours in ledger.read_text()
         ledger.write_text(ledger.read_text().replace(ours, other, 1))
-        monkeypatch.setattr(asteroid.datasets, "DATA", tmp_path)
+        for module in (asteroid.datasets, loading):
+            monkeypatch.setattr(module, "DATA", tmp_path)
         with pytest.raises(DatasetError, match="methanol_mmff.jsonl holds labels of .*; expected"):
             embed.embed([ledger])
         assert not ledger.with_suffix(".npz").exists()

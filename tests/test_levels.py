@@ -17,7 +17,8 @@ from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
 import asteroid
-from asteroid import datasets, levels, sources, units
+from asteroid import datasets, levels, units
+from asteroid.datasets import sources
 from asteroid.levels import ab_initio, sampling
 
 TOLERANCE = {

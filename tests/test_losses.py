@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from asteroid import losses
+from asteroid.training import losses
 
 ZERO = torch.zeros(2, 2, 3, dtype=torch.float64)
 FORCE = torch.tensor([[[3.0, 4, 0], [0, 0, 1]], [[0, 0, 0], [0, 6, 8]]], dtype=torch.float64)

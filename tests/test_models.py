@@ -14,10 +14,11 @@ import torch
 from scipy.special import spherical_jn
 from torch import Tensor, nn
 
-from asteroid import forces, models, objectives
+from asteroid import models
 from asteroid.models import basis, layers, neighbours
 from asteroid.models.layers import silu
 from asteroid.models.neighbours import envelope
+from asteroid.training import forces, objectives
 
 SMALL = {"layers": 2, "hidden": 16}
 GEMNET = {

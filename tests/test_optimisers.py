@@ -13,7 +13,7 @@ from tiny import weights
 from torch import Tensor, nn
 
 from asteroid import models, training
-from asteroid.optimisers import OPTIMIZERS, Muon, Optimizer, orthogonalised
+from asteroid.training.optimisers import OPTIMIZERS, Muon, Optimizer, orthogonalised
 
 RATE = 0.01
 NEVER = 1e9  # a clip that no gradient reaches

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from asteroid import datasets, profiles, runs, sources, sweeps
-from asteroid import spec as run_specs
-from asteroid.runs import RunSpec, Store
+from asteroid import datasets, profiles, runs
+from asteroid.datasets import sources
+from asteroid.runs import RunSpec, Store, sweeps
+from asteroid.runs import spec as run_specs
 from asteroid.training import TrainConfig
 
 PAPER = profiles.load("paper")
@@ -161,7 +162,7 @@ def test_labels_of_an_empirical_force_field_are_found_beside_md17(root):
     """MD17 has none; whoever wants them is told how to make them."""
     (spec, *_) = PAPER.empirical_specs("egnn", ("md17:ethanol",))
     spec = replace(spec, inaccurate_budget=100)
-    with pytest.raises(datasets.DatasetError, match="no level 'mmff'.*asteroid.levels --level mmff.*ethanol_mmff"):
+    with pytest.raises(datasets.DatasetError, match="no level 'mmff'.*asteroid label --level mmff.*ethanol_mmff"):
         runs.split_of(spec)
     own = replace(datasets.load("md17:ethanol", "dft"), level="mmff", provenance={})
     datasets.save(own, root / "ethanol_mmff.npz")

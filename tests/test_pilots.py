@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from asteroid.pilots import Pilot, fit_pilots
-from asteroid.planner import plan
+from asteroid.planning.pilots import Pilot, fit_pilots
+from asteroid.planning.planner import plan
 
 SIZES = [(10, 0), (25, 0), (50, 0), (10, 50), (10, 200), (40, 50), (40, 200)]
 SECONDS = (4.0, 1.0)  # of an accurate and of a cheap label

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from asteroid.planner import fit_power_law, mean_interval
+from asteroid.statistics import fit_power_law, mean_interval
 
 LABELS = np.repeat([50.0, 90.0, 130.0, 170.0], 3)  # four budgets, three seeds
 COVERAGE = (0.88, 0.995)  # of a 95 % interval, in 200 repeats

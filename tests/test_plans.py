@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import book, datasets, plans, profiles, runs
-from asteroid.pilots import ErrorModel
-from asteroid.records import Store
+from asteroid import book, datasets, profiles, runs
+from asteroid.planning import plans
+from asteroid.planning.pilots import ErrorModel
+from asteroid.runs.records import Store
 
 SECONDS = (4.0, 1.0)
 

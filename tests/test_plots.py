@@ -98,10 +98,11 @@ def text_of(figure: Figure) -> str:
 def test_every_figure_is_tested():
     public = {
         name
-        for name, item in vars(plots).items()
-        if inspect.isfunction(item) and item.__module__ == plots.__name__ and not name.startswith("_")
+        for module in (plots.cost, plots.errors, plots.learning)
+        for name, item in vars(module).items()
+        if inspect.isfunction(item) and item.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert public == set(FIGURES)
+    assert public - {"front", "total_cost"} == set(FIGURES)  # whose tests stand elsewhere
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -194,7 +195,7 @@ def color_of(axes: plt.Axes, label: str) -> tuple:
 def test_a_name_has_one_colour_in_all_figures():
     first = plots.budgets(rows()).axes[0]
     second = plots.levels(rows().assign(trained_on=lambda table: table["level"].str.upper())).axes[0]
-    blue, orange, green = (to_rgba(plots.COLORS[place]) for place in range(3))
+    blue, orange, green = (to_rgba(plots.style.COLORS[place]) for place in range(3))
     assert color_of(first, "standard") == to_rgba("black") and color_of(first, "ASTEROID, 400 PBE") == blue
     assert color_of(second, "PBE") == orange and color_of(second, "GFN2") == green
     assert [to_rgba(bar.get_facecolor()) for bar in draw("comparison").axes[0].patches] == [to_rgba("black"), blue]
@@ -206,14 +207,14 @@ def test_more_cheap_labels_are_darker_and_the_same_in_two_figures():
     axes = plots.budgets(table).axes[0]
     colors = [color_of(axes, f"ASTEROID, PBE labels: {n}") for n in amounts]
     assert [sum(color) for color in colors] == sorted((sum(color) for color in colors), reverse=True)
-    assert colors[-1] == to_rgba(plots.COLORS[0])
+    assert colors[-1] == to_rgba(plots.style.COLORS[0])
     (legend,) = plots.reductions(table).legends
     np.testing.assert_allclose([to_rgba(line.get_color()) for line in legend.get_lines()], colors)
 
 
 def test_a_figure_has_one_colour_for_each_name():
     names = ["standard", "ASTEROID", "sGDML", "two heads", "Δ-ML on PBE", "Δ-ML on GFN2", "ANI's recipe", "x", "y", "z"]
-    assert len(set(plots._colors(names).values())) == len(names)
+    assert len(set(plots.style.colors_of(names).values())) == len(names)
 
 
 def test_points_at_one_budget_stand_beside_each_other_and_keep_their_numbers():
@@ -228,7 +229,7 @@ def test_points_at_one_budget_stand_beside_each_other_and_keep_their_numbers():
 def test_panels_are_no_smaller_where_there_are_more():
     table = pd.concat(rows().assign(molecule=f"molecule {number}") for number in range(3))
     figure = plots.budgets(table)
-    assert figure.get_size_inches()[0] == plots.WIDTH
+    assert figure.get_size_inches()[0] == plots.style.WIDTH
     assert [axes.get_title() for axes in figure.axes[:3]] == [f"molecule {number}" for number in range(3)]
     assert [bool(axes.get_xlabel()) for axes in figure.axes[:3]] == [False, True, True]
 

@@ -6,20 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import plots_cost
+from asteroid import plots
 
 
 def test_what_is_not_beaten_by_hand():
-    assert plots_cost.front([3.0, 1.0, 2.0, 4.0], [1.0, 3.0, 3.5, 0.5]).tolist() == [1, 0, 3]
-    assert plots_cost.front([1.0, 1.0], [2.0, 1.0]).tolist() == [1]
-    assert plots_cost.front([2.0, 1.0], [1.0, 1.0]).tolist() == [1]
-    assert plots_cost.front([5.0], [5.0]).tolist() == [0]
+    assert plots.front([3.0, 1.0, 2.0, 4.0], [1.0, 3.0, 3.5, 0.5]).tolist() == [1, 0, 3]
+    assert plots.front([1.0, 1.0], [2.0, 1.0]).tolist() == [1]
+    assert plots.front([2.0, 1.0], [1.0, 1.0]).tolist() == [1]
+    assert plots.front([5.0], [5.0]).tolist() == [0]
 
 
 def test_what_is_not_beaten_by_definition():
     generator = np.random.default_rng(0)
     costs, errors = generator.permutation(40) + 1.0, generator.permutation(40) + 1.0
-    found = plots_cost.front(costs, errors)
+    found = plots.front(costs, errors)
     expected = {k for k in range(40) if not any((costs < costs[k]) & (errors < errors[k]))}
     assert set(found.tolist()) == expected
     assert (np.diff(costs[found]) > 0).all() and (np.diff(errors[found]) < 0).all()
@@ -45,7 +45,7 @@ def table() -> pd.DataFrame:
 
 def test_the_figure_has_a_row_for_each_molecule_and_a_panel_for_each_length(table):
     before = dict(matplotlib.rcParams)
-    figure = plots_cost.total_cost(table)
+    figure = plots.total_cost(table)
     assert dict(matplotlib.rcParams) == before and plt.get_fignums() == []
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [f"{name}, $10^{n}$ steps" for name in ("methanol", "formic acid") for n in (3, 6)]
@@ -57,6 +57,6 @@ def test_the_figure_has_a_row_for_each_molecule_and_a_panel_for_each_length(tabl
 
 def test_rings_are_around_what_is_not_beaten(table):
     table.loc[table["series"] == "Δ-ML", "force_mae"] = 3.0
-    axes = plots_cost.total_cost(table).axes[0]
+    axes = plots.total_cost(table).axes[0]
     (ring,) = [line for line in axes.get_lines() if line.get_markerfacecolor() == "none"]
     assert ring.get_ydata().tolist() == [1.0]

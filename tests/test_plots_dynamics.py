@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from asteroid import plots_dynamics, stability
+from asteroid import plots
+from asteroid.md import stability
 
 LIMIT = 8.0
 COURSES = {
@@ -45,7 +46,7 @@ FIGURES = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_axes_say_what_they_show_and_in_which_unit(name):
     arguments, expected = FIGURES[name]
-    figure = getattr(plots_dynamics, name)(*arguments)
+    figure = getattr(plots, name)(*arguments)
     assert isinstance(figure, Figure) and plt.get_fignums() == []
     text = " ".join(label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel()))
     assert all(part in text for part in expected)
@@ -53,14 +54,14 @@ def test_axes_say_what_they_show_and_in_which_unit(name):
 
 
 def test_times_in_femtoseconds_are_shown_in_picoseconds():
-    (axes,) = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT).axes
+    (axes,) = plots.largest_distances(COURSES, FAILED, LIMIT).axes
     assert axes.get_lines()[0].get_xdata() == pytest.approx([0, 0.5, 1.0])
-    (axes,) = plots_dynamics.survival(*FIGURES["survival"][0]).axes
+    (axes,) = plots.survival(*FIGURES["survival"][0]).axes
     assert axes.get_lines()[0].get_xdata() == pytest.approx([0, 0.1, 0.5, 1.0])
 
 
 def test_what_comes_apart_is_marked_inside_the_figure():
-    figure = plots_dynamics.largest_distances(COURSES, FAILED, LIMIT)
+    figure = plots.largest_distances(COURSES, FAILED, LIMIT)
     (axes,), (legend,) = figure.axes, figure.legends
     (mark,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
     low, high = axes.get_ylim()
@@ -73,13 +74,13 @@ def test_a_replica_is_marked_if_it_failed_whatever_the_mean_limit():
     ends = {"whole, wide": 8.5, "apart, narrow": 7.5, "no numbers": 4.2}
     courses = {name: [{"time": [0, 500], "largest_distance": [4.0, end]}] for name, end in ends.items()}
     failed = {"whole, wide": [False], "apart, narrow": [True], "no numbers": [True]}
-    (axes,) = plots_dynamics.largest_distances(courses, failed, LIMIT).axes
+    (axes,) = plots.largest_distances(courses, failed, LIMIT).axes
     marks = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() == "x"]
     assert marks == [7.5, 4.2]
 
 
 def test_step_sizes_have_a_panel_for_each_measure():
-    figure = plots_dynamics.step_sizes(step_table())
+    figure = plots.step_sizes(step_table())
     assert [axes.get_title() for axes in figure.axes] == ["largest distance", "bonds"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["standard", "ASTEROID"]
@@ -87,7 +88,7 @@ def test_step_sizes_have_a_panel_for_each_measure():
 
 def test_each_density_has_a_panel_over_the_reference():
     curves = {"GFN2": curve(0), "ASTEROID": curve(40), "standard": curve(20)}
-    figure = plots_dynamics.densities(curves, "GFN2", "wavenumber [1/cm]", "density [cm]", start=500.0)
+    figure = plots.densities(curves, "GFN2", "wavenumber [1/cm]", "density [cm]", start=500.0)
     assert [axes.get_title(loc="right") for axes in figure.axes] == ["ASTEROID", "standard"]
     for axes, name in zip(figure.axes, ("ASTEROID", "standard")):
         (line,) = axes.get_lines()
@@ -98,7 +99,7 @@ def test_each_density_has_a_panel_over_the_reference():
 @pytest.mark.parametrize("there", [["GFN2"], ["ASTEROID"]], ids=["reference alone", "no reference"])
 def test_densities_that_were_not_found_leave_the_others(there):
     curves = {name: curve(0) for name in there}
-    figure = plots_dynamics.densities(curves, "GFN2", "wavenumber [1/cm]", "density [cm]")
+    figure = plots.densities(curves, "GFN2", "wavenumber [1/cm]", "density [cm]")
     (axes,) = figure.axes
     assert axes.get_title(loc="right") == there[0]
     assert (len(axes.collections), len(axes.lines)) == ((1, 0) if there == ["GFN2"] else (0, 1))

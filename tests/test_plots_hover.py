@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from asteroid import plots, plots_hover
+from asteroid import plots
 
 
 def table() -> pd.DataFrame:
@@ -26,7 +26,7 @@ def table() -> pd.DataFrame:
 def test_each_point_says_its_series_place_mean_and_spread():
     figure = plots.budgets(table())
     before = [len(axes.get_children()) for axes in figure.axes]
-    shown = plots_hover.with_values(figure, 'two lines, "falling"').data
+    shown = plots.with_values(figure, 'two lines, "falling"').data
     svg = ElementTree.fromstring(shown[shown.index("<svg") :])
     titles = [title.text for title in svg.iter("{http://www.w3.org/2000/svg}title")]
     assert titles == [
@@ -39,10 +39,10 @@ def test_each_point_says_its_series_place_mean_and_spread():
 
 
 def test_nothing_lies_between_the_mouse_and_a_point():
-    drawn = plots_hover.with_values(plots.budgets(table()), "lines").data.partition('id="legend_1"')[0]
+    drawn = plots.with_values(plots.budgets(table()), "lines").data.partition('id="legend_1"')[0]
     assert drawn.index('class="value"') > drawn.rindex('id="line2d_')
 
 
 def test_a_page_may_hold_several():
-    ids = re.findall(r'id="(value[^"]*)"', plots_hover.with_values(plots.budgets(table()), "lines").data)
+    ids = re.findall(r'id="(value[^"]*)"', plots.with_values(plots.budgets(table()), "lines").data)
     assert ids == []

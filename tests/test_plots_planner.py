@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asteroid import plots_planner
+from asteroid import plots
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def test_bias_and_error_has_a_line_for_each_level():
             "accurate labels alone": [2.0, 2.0, 1.0],
         }
     )
-    figure = plots_planner.bias_and_error(table)
+    figure = plots.bias_and_error(table)
     first, second = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["methanol", "formic acid"]
     assert [text.get_text() for text in first.get_yticklabels()] == ["PBE", "GFN2"]
@@ -47,7 +47,7 @@ def test_predictions_stand_over_what_was_found():
             "found": [0.25, 0.31],
         }
     )
-    figure = plots_planner.predicted_and_found(table)
+    figure = plots.predicted_and_found(table)
     (axes,) = figure.axes
     assert axes.get_title() == "formic acid" and axes.get_xscale() == axes.get_yscale() == "log"
     assert "[kcal/mol/Å]" in axes.get_xlabel() and "[kcal/mol/Å]" in axes.get_ylabel()
@@ -59,7 +59,7 @@ def test_predictions_stand_over_what_was_found():
 def test_the_curve_of_splits_has_a_law_for_each_way():
     curve = pd.DataFrame({"share": [0, 4, 50], "predicted": [0.2, 0.3, 0.3], "low": 0.1, "high": [0.4, 0.5, 0.5]})
     found = pd.DataFrame({"share": [0.0, 0.0, 6.0], "error": [0.21, 0.22, 0.25]})
-    (axes,) = plots_planner.split_curve(curve, found, "formic_acid").axes
+    (axes,) = plots.split_curve(curve, found, "formic_acid").axes
     assert axes.get_ylim()[0] == 0 and "[%]" in axes.get_xlabel() and "[kcal/mol/Å]" in axes.get_ylabel()
     (point,) = axes.containers
     assert point.lines[0].get_xydata().tolist() == [[0.0, 0.2]]

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from asteroid import methods, models, profiles, runs
+from asteroid import models, profiles, runs
+from asteroid.runs import methods
 
 NAMES = ["laptop", "md17", "paper", "smoke"]
 EMBEDDED = ["laptop", "smoke"]

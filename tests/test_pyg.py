@@ -9,9 +9,10 @@ import tiny
 import torch
 from test_models import FLAT, RIGHT_ANGLES, STRAIGHT, assert_close, energy_and_force, molecule, orthogonal, random_model
 
-from asteroid import forces, models, objectives, runs, stages
+from asteroid import models, runs, stages
 from asteroid.force_field import ForceField
 from asteroid.models import pyg
+from asteroid.training import forces, objectives
 
 SCHNET = {"hidden_channels": 16, "num_filters": 12, "num_interactions": 2, "num_gaussians": 10, "cutoff": 4.0}
 DIMENET = {

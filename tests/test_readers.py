@@ -13,8 +13,8 @@ import tiny
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from asteroid import load, readers, state, units
-from asteroid.datasets import DatasetError, LabelledSet
+from asteroid import load, state, units
+from asteroid.datasets import DatasetError, LabelledSet, readers
 from asteroid.levels import __main__ as command_line
 from asteroid.levels.labelling import label
 

@@ -8,10 +8,12 @@ import pytest
 import tiny
 from scipy import stats
 
-from asteroid import planner, plots_planner, profiles, rounds, runs, sweeps
-from asteroid.pilots import ErrorModel
-from asteroid.records import Store
-from asteroid.selection import CHOICES
+from asteroid import plots, profiles, runs
+from asteroid.planning import planner, rounds
+from asteroid.planning.pilots import ErrorModel
+from asteroid.runs import sweeps
+from asteroid.runs.records import Store
+from asteroid.runs.selection import CHOICES
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +118,7 @@ def test_outcomes_by_hand():
 
 def test_the_figure_has_a_line_for_every_way(spent):
     _, table, _ = spent
-    figure = plots_planner.rounds(table.assign(molecule="methanol"))
+    figure = plots.rounds(table.assign(molecule="methanol"))
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(dict.fromkeys(table["way"]))
     assert "[core minutes]" in figure.axes[0].get_xlabel() and "kcal/mol/Å" in figure.axes[0].get_ylabel()
 

@@ -18,7 +18,7 @@ from tiny import ASTEROID, STANDARD, with_recipe
 from asteroid import datasets, runs, stages, training
 from asteroid.force_field import ForceField
 from asteroid.runs import Record, RunSpec, Store
-from asteroid.spec import fingerprints
+from asteroid.runs.spec import fingerprints
 
 QUICK = replace(tiny.TRAIN, steps=8)
 
@@ -93,7 +93,7 @@ def test_what_a_method_does_not_use_is_no_part_of_its_key(spec, same):
 
 def test_the_key_changes_with_the_version_of_the_recipe(monkeypatch):
     before = STANDARD.key
-    monkeypatch.setattr("asteroid.spec.RECIPE_VERSION", 1000)
+    monkeypatch.setattr("asteroid.runs.spec.RECIPE_VERSION", 1000)
     assert STANDARD.key != before
 
 
@@ -135,7 +135,7 @@ def test_a_run_in_parts_is_the_whole_chain(method, gammas, store):
     stage_one = {theta_a.key: theta_a for theta_i in thetas_i for theta_a in theta_i.builds_on}.values()
     parts = [runs.force_field(one, store).provenance["seconds"] for one in (*stage_one, *thetas_i)]
     assert sum(parts) < record.seconds == ours.provenance["seconds_of_all_stages"]
-    assert list(record.histories) == list(runs._record(spec, runs.split_of(spec), whole).histories)
+    assert list(record.histories) == list(runs.make._record(spec, runs.split_of(spec), whole).histories)
 
 
 def test_unknown_method_lists_the_known():
@@ -291,7 +291,7 @@ def test_what_another_process_is_making_is_waited_for_and_not_made_twice(wanted,
     def train(*args):
         raise AssertionError("trained twice")
 
-    monkeypatch.setattr(runs, "_train", train)
+    monkeypatch.setattr(runs.make, "_train", train)
     make = {"record": runs.run, "force field": runs.force_field}[wanted]
     with ThreadPoolExecutor(1) as executor:
         with store.alone(ASTEROID):  # as another process would

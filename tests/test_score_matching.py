@@ -11,10 +11,11 @@ import tiny
 import torch
 from torch import Tensor, nn
 
-from asteroid import datasets, forces, losses, models, stages, units
-from asteroid.objectives import ScoreMatching
+from asteroid import datasets, models, stages, units
 from asteroid.stages import Recipe
-from asteroid.training import Molecule
+from asteroid.training import forces, losses
+from asteroid.training.loop import Molecule
+from asteroid.training.objectives import ScoreMatching
 
 THERMAL = 0.6  # kcal/mol
 STIFFNESS = torch.tensor([[3.0, 0.5, 0.0], [0.5, 2.0, 0.3], [0.0, 0.3, 1.0]], dtype=torch.float64)

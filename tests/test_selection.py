@@ -8,11 +8,11 @@ import tiny
 import torch
 from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, runs, selection, stages, sweeps
-from asteroid.records import Store
-from asteroid.runs import RunSpec
-from asteroid.selection import Selection
-from asteroid.spec import fingerprints
+from asteroid import datasets, runs, stages
+from asteroid.runs import RunSpec, selection, sweeps
+from asteroid.runs.records import Store
+from asteroid.runs.selection import Selection
+from asteroid.runs.spec import fingerprints
 
 CANDIDATES = 30
 

@@ -8,10 +8,11 @@ import tiny
 import torch
 from tiny import weights
 
-from asteroid import datasets, forces, losses, profiles, runs, several, stages, sweeps, training, workload
-from asteroid.runs import RunSpec, Store
-from asteroid.spec import fingerprints
-from asteroid.training import fit
+from asteroid import datasets, profiles, runs, several, stages, training
+from asteroid.book import workload
+from asteroid.runs import RunSpec, Store, sweeps
+from asteroid.runs.spec import fingerprints
+from asteroid.training import fit, forces, losses
 
 QUIET = {"progress": False}
 LEVELS = {"methanol": "ccsd(t)", "formic_acid": "ccsd(t)"}
@@ -90,7 +91,7 @@ def test_a_resumed_training_of_two_ends_with_the_same_bits(interrupt_before, bot
     sets, valid = [split.train for split in both], [split.valid for split in both]
     weight = torch.linspace(0.5, 1.5, 24, dtype=torch.float64)
     expected = trained(sets, valid, weight=weight)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(training.loop, "CHECKPOINT_SECONDS", 0)
     checkpoint, original = tmp_path / "checkpoint", training.State.update
 
     def interrupted(state, gradients):
@@ -148,7 +149,7 @@ def test_a_traced_training_of_two_gives_what_the_eager_one_gives(both, monkeypat
         return original(model, z, *rest)
 
     monkeypatch.setattr(forces, "traced_training_step", noted)
-    monkeypatch.setattr(training, "TRACE_FROM_STEPS", 1)
+    monkeypatch.setattr(training.loop, "TRACE_FROM_STEPS", 1)
     traced, _ = trained(sets, valid)
     assert atoms == [6, 5]
     torch.testing.assert_close(traced, eager, rtol=1e-3, atol=1e-4)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import tiny
 
-from asteroid import datasets, dynamics, levels, profiles, records, runs, simulations, stability
-from asteroid.runs import Store
-from asteroid.simulations import EDGES, Simulation, SimulationRecord, possible, simulate
+from asteroid import datasets, levels, profiles, runs
+from asteroid.md import dynamics, stability
+from asteroid.profiles import simulated
+from asteroid.runs import Store, records, simulations
+from asteroid.runs.simulations import EDGES, Simulation, SimulationRecord, possible, simulate
 
 SETTINGS = {"molecule": "methanol", "level": "ccsd(t)", "steps": 20, "replicas": 2, "every": 4}
 LJ = Simulation("lj", **SETTINGS)
@@ -24,7 +26,7 @@ def store(tmp_path_factory) -> Store:
 
 def test_a_record_is_made_once_and_read_back(store, monkeypatch):
     record = simulate(TRAINED, store)
-    monkeypatch.setattr(runs, "force_field", None)  # nothing is trained or loaded for a record
+    monkeypatch.setattr(runs.make, "force_field", None)  # nothing is trained or loaded for a record
     assert simulate(TRAINED, store) == record == records.recorded(SimulationRecord, TRAINED, store)
     assert len(record.verdicts) == len(record.time) == len(record.course) == 2
     assert record.course[0]["time"] == [0, 2, 4, 6, 8, 10] and np.shape(record.frames) == (6, 6, 3)
@@ -101,14 +103,14 @@ def test_the_curve_of_a_long_run_keeps_its_largest_distances():
 def test_simulations_are_of_the_fewest_accurate_and_the_most_cheap_labels_and_last_as_long_as_they_should(name):
     profile = profiles.load(name)
     molecule, fewest = profile.dynamics["step_molecule"], min(profile.budgets)
-    moved = simulations.potentials(profile, "egnn", molecule)
+    moved = simulated.potentials(profile, "egnn", molecule)
     sizes = {way: (moved[way].budget, moved[way].inaccurate_budget) for way in ("asteroid", "standard", "inaccurate")}
     assert sizes == {
         "asteroid": (fewest - profile.given_up, max(profile.inaccurate_budgets)),
         "standard": (fewest, 0),
         "inaccurate": (0, max(profile.cheap_alone[profile.inaccurate])),
     }
-    for (way, timestep), spec in simulations.short_runs(profile, "egnn", molecule).items():
+    for (way, timestep), spec in simulated.short_runs(profile, "egnn", molecule).items():
         assert spec.potential == moved[way] and spec.timestep == timestep and spec.steps % spec.every == 0
         assert spec.steps * timestep == pytest.approx(profile.dynamics["length"], abs=5)  # fs
 

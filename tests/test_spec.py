@@ -12,12 +12,14 @@ import tiny
 import torch
 from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, runs, simulations, sources, stages
-from asteroid.methods import METHODS
-from asteroid.records import Record, Store
-from asteroid.selection import Selection
-from asteroid.simulations import Simulation
-from asteroid.spec import WITHOUT_VALIDATION, RunSpec, fingerprints
+from asteroid import datasets, runs, stages
+from asteroid.datasets import sources
+from asteroid.runs import simulations
+from asteroid.runs.methods import METHODS
+from asteroid.runs.records import Record, Store
+from asteroid.runs.selection import Selection
+from asteroid.runs.simulations import Simulation
+from asteroid.runs.spec import WITHOUT_VALIDATION, RunSpec, fingerprints
 
 TOGETHER = {"methanol": "ccsd(t)", "formic_acid": "ccsd(t)"}
 BOTH = {"ccsd(t) of methanol", "pbe of methanol"}

@@ -8,7 +8,7 @@ import tiny
 from scipy import stats
 from scipy.spatial.transform import Rotation
 
-from asteroid import stability
+from asteroid.md import stability
 from asteroid.units import WAVENUMBER
 
 METHANOL_BONDS = {(0, 1), (0, 2), (0, 3), (0, 4), (1, 5)}

@@ -8,9 +8,10 @@ import pytest
 import tiny
 import torch
 
-from asteroid import datasets, forces, losses, stages, training
+from asteroid import datasets, stages, training
 from asteroid.force_field import ForceField
 from asteroid.stages import Recipe
+from asteroid.training import forces, losses
 
 QUIET = {"progress": False}
 TOLERANCE = {"bias": 1e-6}  # kcal/mol/Å
@@ -147,7 +148,7 @@ def test_only_the_stage_that_is_missing_is_trained(split, trainings, tmp_path):
 
 
 def test_a_kill_before_the_finished_stage_is_written_costs_no_training(split, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(training.loop, "CHECKPOINT_SECONDS", 0)
 
     def killed(*args):
         raise KeyboardInterrupt

@@ -6,8 +6,9 @@ import pytest
 import tiny
 import torch
 
-from asteroid import datasets, models, step_cost
+from asteroid import datasets, models
 from asteroid.baselines import sgdml
+from asteroid.book import step_cost
 
 DELTA = replace(tiny.STANDARD, method="delta", inaccurate="pbe")
 

@@ -16,8 +16,11 @@ import pytest
 import tiny
 from tiny import ASTEROID, STANDARD
 
-from asteroid import profiles, rounds, runs, sources, sweeps, training
-from asteroid.runs import Record, RunSpec, Store
+from asteroid import __main__ as command
+from asteroid import profiles, runs, training
+from asteroid.datasets import sources
+from asteroid.planning import rounds
+from asteroid.runs import Record, RunSpec, Store, sweeps
 
 
 def sweep(specs: list[RunSpec], store: Store) -> list[Record]:
@@ -180,7 +183,8 @@ SWEEP = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import test_sweeps
-from asteroid import runs, sweeps
+from asteroid import runs
+from asteroid.runs import sweeps
 if __name__ == "__main__":
     print(len(sweeps.sweep(test_sweeps.MANY, runs.Store(sys.argv[2]), progress=False)), flush=True)
 """
@@ -325,7 +329,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 sys.path.insert(0, sys.argv[1])
 from dataclasses import replace
 import tiny
-from asteroid import runs, sweeps
+from asteroid import runs
+from asteroid.runs import sweeps
 ENDLESS = replace(tiny.RECIPE, accurate=replace(tiny.TRAIN, steps=10**7))
 if __name__ == "__main__":
     specs = [tiny.STANDARD, *[replace(tiny.STANDARD, seed=seed, recipe=ENDLESS) for seed in range(8)]]
@@ -357,9 +362,11 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import test_sweeps
-from asteroid import forces, runs, sweeps, training
+from asteroid import runs, training
+from asteroid.runs import sweeps
+from asteroid.training import forces
 
-training.CHECKPOINT_SECONDS = 0.05
+training.loop.CHECKPOINT_SECONDS = 0.05
 original, mark = forces.training_step, Path(sys.argv[3])
 
 def training_step(*args):
@@ -404,15 +411,15 @@ def smoke(tmp_path, monkeypatch) -> Store:
     profile.shown = lambda: [STANDARD, ASTEROID]
     profile.low_resource = lambda method, model: [one for one in (STANDARD, ASTEROID) if one.method == method]
     profile.compared = lambda model: {"standard": [STANDARD]}
-    monkeypatch.setattr(sweeps.profiles, "load", lambda name: profile)
-    monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
+    monkeypatch.setattr(command.profiles, "load", lambda name: profile)
+    monkeypatch.setattr(command, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
     monkeypatch.setattr(rounds, "spend", lambda profile, molecule, store: (store.folder / molecule).touch())
     return Store(tmp_path / "results" / "smoke")
 
 
 def test_the_command_line_makes_the_runs_of_a_profile(smoke):
-    sweeps.main(["--profile", "smoke"])
+    command.main(["sweep", "--profile", "smoke"])
     assert smoke.get(STANDARD) is not None and smoke.get(ASTEROID) is not None
     assert (smoke.folder / "ethanol").exists()  # rounds
 
@@ -422,12 +429,12 @@ def test_the_command_line_makes_the_main_comparison_first_and_then_seed_by_seed(
         return [replace(spec, seed=seed) for seed in (0, 1)]
 
     main, rest = [*seeds(STANDARD), *seeds(ASTEROID)], seeds(replace(STANDARD, budget=8))
-    profile, asked = sweeps.profiles.load("smoke"), []
+    profile, asked = command.profiles.load("smoke"), []
     profile.shown = lambda: [*rest, *main]
     profile.low_resource = lambda method, model: [one for one in main if one.method == method]
     monkeypatch.setattr(sweeps, "sweep", lambda specs, store: asked.append(specs) or specs)
     monkeypatch.setattr(rounds, "spend", lambda profile, molecule, store: None)
-    sweeps.main(["--profile", "smoke"])
+    command.main(["sweep", "--profile", "smoke"])
     assert [set(part) for part in asked] == [set(main), {rest[0]}, {rest[1]}]
 
 
@@ -435,7 +442,7 @@ def test_the_command_line_makes_the_main_comparison_first_and_then_seed_by_seed(
 def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, monkeypatch, capsys):
     failing(monkeypatch, 9, training.TrainingDiverged("NaN"), times=100)  # stage 2, which holds out one label of ten
     with pytest.raises(SystemExit) as stop:
-        sweeps.main(["--profile", "smoke"])
+        command.main(["sweep", "--profile", "smoke"])
     assert re.match("1 of 2 runs failed, see .*failures", stop.value.code)  # which Python prints, and exits with 1
     assert smoke.get(STANDARD) is not None
 
@@ -444,8 +451,8 @@ def test_what_lacks_a_package_is_left_out_with_a_line_unless_it_is_recorded(smok
     monkeypatch.setattr(sweeps.baselines, "missing", lambda method: "get it" if method == "sgdml" else None)
     ways = {"kernel": [replace(STANDARD, method="sgdml")], "standard": [STANDARD]}
     assert sweeps.missing(ways, smoke) == {"kernel": "get it"}
-    sweeps.profiles.load("smoke").compared = lambda model: ways
-    sweeps.main(["--profile", "smoke"])
+    command.profiles.load("smoke").compared = lambda model: ways
+    command.main(["sweep", "--profile", "smoke"])
     assert capsys.readouterr().out.count("left out: get it\n") == 1
     assert smoke.get(STANDARD) is not None and smoke.get(ways["kernel"][0]) is None
     monkeypatch.setattr(smoke, "get", lambda spec: "a record")
@@ -453,7 +460,7 @@ def test_what_lacks_a_package_is_left_out_with_a_line_unless_it_is_recorded(smok
 
 
 def test_the_command_line_refuses_an_unknown_profile_in_one_line():
-    command = [sys.executable, "-m", "asteroid.sweeps", "--profile", "desktop"]
+    command = [sys.executable, "-m", "asteroid", "sweep", "--profile", "desktop"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == f"unknown profile 'desktop'; known: {', '.join(profiles.names())}\n"

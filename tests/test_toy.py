@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asteroid import losses, profiles, toy
-from asteroid.methods import METHODS
-from asteroid.records import Store
-from asteroid.toy import Toy
+from asteroid import profiles
+from asteroid.runs import toy
+from asteroid.runs.methods import METHODS
+from asteroid.runs.records import Store
+from asteroid.runs.toy import Toy
+from asteroid.training import losses
 
 TINY = Toy(
     20, biased=90, outputs=3, valid=10, test=20, steps=6, learning_rates=(0.003,), gammas=(0.5, 1.0), seeds=(0, 1, 2)
@@ -222,10 +224,10 @@ def test_settings_that_no_example_can_have_are_refused(change, message):
 @pytest.mark.parametrize("name", profiles.names())
 def test_the_examples_of_a_profile(name):
     profile = profiles.load(name)
-    sizes = toy.by_accurate(profile)
+    sizes = toy.by_accurate(profile.toy)
     assert [spec.accurate for spec in sizes] == list(profile.toy["accurate"]) and len(set(sizes)) > 1
-    default = toy.by_choice(profile)["as above"]
-    assert default in sizes and default in toy.by_largest_bias(profile)  # trained once, shown on three figures
-    assert len(set(toy.by_choice(profile).values())) == len(toy.by_choice(profile))
+    default = toy.by_choice(profile.toy)["as above"]
+    assert default in sizes and default in toy.by_largest_bias(profile.toy)  # trained once, shown on three figures
+    assert len(set(toy.by_choice(profile.toy).values())) == len(toy.by_choice(profile.toy))
     if name != "smoke":
         assert len(default.seeds) >= 10 and (default.biased, toy.HIDDEN, toy.INPUTS) == (2000, 128, 16)

@@ -15,8 +15,8 @@ import tiny
 import torch
 from tiny import weights
 
-from asteroid import forces, training
-from asteroid.training import State, TrainConfig, TrainingDiverged, energy_shift, fit, predict
+from asteroid import training
+from asteroid.training import State, TrainConfig, TrainingDiverged, energy_shift, fit, forces, predict
 
 TOLERANCE = {
     "mean energy": 1e-3,  # kcal/mol, of single-precision predictions
@@ -36,7 +36,7 @@ class EverySecondIsAnHour:
 
 @pytest.fixture
 def restless_clock(monkeypatch) -> None:
-    monkeypatch.setattr(training, "time", EverySecondIsAnHour())
+    monkeypatch.setattr(training.loop, "time", EverySecondIsAnHour())
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny import ASTEROID, STANDARD
 
-from asteroid import datasets, profiles, sweeps, training, workload
-from asteroid.runs import Store
+from asteroid import __main__ as command
+from asteroid import datasets, profiles, training
+from asteroid.book import workload
+from asteroid.runs import Store, sweeps
 
 METHODS = ("standard", "inaccurate", "asteroid", "score-matching-not-tuned", "score-matching")
 SPECS = [
@@ -101,9 +103,9 @@ def test_hours_of_another_model_size_are_not_made_up(paper):
 
 
 def test_the_command_line_prints_the_plan_and_makes_nothing(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sweeps.book, "root", lambda: tmp_path)
+    monkeypatch.setattr(command, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "sweep", lambda *_: pytest.fail("runs were made"))
-    sweeps.main(["--profile", "paper", "--plan", "--speed-up", "10"])
+    command.main(["sweep", "--profile", "paper", "--plan", "--speed-up", "10"])
     said = capsys.readouterr().out
     assert "md17:toluene" in said and "10 times as fast" in said and not list(tmp_path.iterdir())
 
@@ -111,5 +113,5 @@ def test_the_command_line_prints_the_plan_and_makes_nothing(monkeypatch, tmp_pat
 @pytest.mark.parametrize("arguments", [["--speed-up", "10"], ["--plan", "--speed-up", "0"]])
 def test_a_speed_without_a_plan_or_of_nothing_is_refused(arguments, capsys):
     with pytest.raises(SystemExit):
-        sweeps.main(arguments)
+        command.main(["sweep", *arguments])
     assert "expected a number above 0, and --plan with it" in capsys.readouterr().err

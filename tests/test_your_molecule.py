@@ -13,10 +13,11 @@ import tiny
 from ase import Atoms
 from ase.calculators.calculator import CalculatorSetupError
 
-from asteroid import book, planner, profiles
+from asteroid import book, profiles
 from asteroid.datasets import DatasetError
 from asteroid.levels import labelling, sampling, series
-from asteroid.planner import Spending, least_budget, spend
+from asteroid.planning import planner
+from asteroid.planning.planner import Spending, least_budget, spend
 
 NOTEBOOK = book.root() / "notebooks/your_molecule.ipynb"
 COSTS = [(0.5, 0.0014), (30.0, 1.5), (10.0, 9.0), (3600.0, 0.002), (0.01, 0.00999)]  # of an accurate and a cheap label

@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asteroid import identity, losses, models, stages, training
+from asteroid import identity, models, stages, training
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField, force_on
 from asteroid.models.ani import ANI, ANIConfig, package
 from asteroid.stages import Recipe
+from asteroid.training import losses
 
 WEIGHTS = "ASTEROID_ANI1CCX"
 """Variable of the environment that holds the path of the weights, where they cannot be fetched."""

@@ -140,13 +140,13 @@ class DeltaForceField:
 
     def calculator(self, dtype: torch.dtype | None = torch.float64) -> "Calculator":
         """An ASE calculator, in ASE's units (eV, Å); `ForceField.calculator` says what `dtype` is."""
-        from asteroid.calculator import ForceFieldCalculator
+        from asteroid.md.calculator import ForceFieldCalculator
 
         return ForceFieldCalculator(replace(self, correction=self.correction.in_precision(dtype)))
 
     def _cheap(self, atoms: Atoms, go_on: bool = False) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """From positions (frames, atoms, 3) to the cheap level's energies and forces, in our units."""
-        from asteroid.calculator import frame_by_frame
+        from asteroid.md.calculator import frame_by_frame
 
         return frame_by_frame(levels.calculator(self.cheap, **(self.settings or {})), atoms, go_on)
 

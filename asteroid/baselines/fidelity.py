@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from asteroid import identity, models, stages, training
-from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet, Split
+from asteroid.datasets.checks import check_same_molecule
 from asteroid.force_field import ForceField
 from asteroid.models.fidelity import FidelityEmbedding, TwoHeads
 from asteroid.stages import Recipe

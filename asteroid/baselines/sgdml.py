@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from asteroid import files, state
-from asteroid.checks import check_same_molecule
 from asteroid.datasets import LabelledSet
+from asteroid.datasets.checks import check_same_molecule
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -127,7 +127,7 @@ class SGDMLForceField:
 
     def calculator(self) -> "Calculator":
         """An ASE calculator, in ASE's units (eV, Å)."""
-        from asteroid.calculator import ForceFieldCalculator
+        from asteroid.md.calculator import ForceFieldCalculator
 
         return ForceFieldCalculator(self)
 

@@ -1,6 +1,6 @@
 """Labels from the shell, for jobs of hours and days; without arguments, the table of levels.
 
-python -m asteroid.levels --molecule ethanol --level "ccsd(t)" --frames 450
+python -m asteroid label --molecule ethanol --level "ccsd(t)" --frames 450
 """
 
 import os
@@ -17,14 +17,15 @@ from types import SimpleNamespace
 
 from ase.calculators.calculator import CalculatorError
 
-from asteroid import datasets, files, levels, processes, readers, sources, units
+from asteroid import datasets, files, levels, processes, units
+from asteroid.datasets import readers, sources
 from asteroid.levels.labelling import label
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Label what the arguments say; the exit status is 0 unless something was refused, or an interrupt came."""
     parser = argparse.ArgumentParser(
-        prog="python -m asteroid.levels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m asteroid label", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--molecule",

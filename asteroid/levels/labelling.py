@@ -22,13 +22,13 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
 
 from asteroid import levels, processes, units
-from asteroid.checks import LARGEST_FORCE, check_geometries
-from asteroid.consistency import check_isomers
 from asteroid.datasets import LabelledSet
+from asteroid.datasets.checks import LARGEST_FORCE, check_geometries
+from asteroid.datasets.consistency import check_isomers
+from asteroid.datasets.sources import DatasetError
 from asteroid.levels.ab_initio import FUNCTIONALS
 from asteroid.levels.molecules import SHORTEST, check_closed_shell, check_molecule
-from asteroid.sources import DatasetError
-from asteroid.training import progress_bar
+from asteroid.machine import progress_bar
 
 # What must not change from one session of a ledger to the next.
 _TASK = ("molecule", "level", "code", "settings", "z")
@@ -140,7 +140,7 @@ def rows(ledger: str | os.PathLike) -> list[dict[str, Any]]:
     """
     sessions, labels = _read(Path(ledger))
     if not sessions:
-        raise DatasetError(f"{ledger} is not there or holds nothing; make it with `python -m asteroid.levels`")
+        raise DatasetError(f"{ledger} is not there or holds nothing; make it with `python -m asteroid label`")
     about = {name: sessions[-1][name] for name in ("molecule", "level", "code")}
     return [about | row for _, row in sorted(labels.items()) if "failure" not in row]
 

@@ -18,8 +18,9 @@ from ase.data import covalent_radii
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 
-from asteroid import dynamics, levels, state, units
-from asteroid.training import progress_bar
+from asteroid import levels, state, units
+from asteroid.machine import progress_bar
+from asteroid.md import dynamics
 
 
 @dataclass(frozen=True)

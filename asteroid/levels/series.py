@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from asteroid import files, sources
+from asteroid import files
+from asteroid.datasets import sources
+from asteroid.datasets.sources import DatasetError
 from asteroid.levels.labelling import geometry_key
 from asteroid.levels.sampling import Sample, geometry, langevin
-from asteroid.sources import DatasetError
-from asteroid.training import progress_bar
+from asteroid.machine import progress_bar
 
 _ARRAYS = ("pos", "potential_energy", "trajectory")
 

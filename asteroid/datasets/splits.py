@@ -1,0 +1,106 @@
+"""Training, validation and test frames, and cheap labels that share none of the latter two."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+
+from asteroid.datasets.checks import check_same_molecule
+from asteroid.datasets.frames import LabelledSet, same_geometries, without_repeats
+from asteroid.datasets.sources import DatasetError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Disjoint parts of the accurate set, and the inaccurate frames that share nothing with `valid` and `test`."""
+
+    train: LabelledSet
+    valid: LabelledSet | None
+    test: LabelledSet
+    inaccurate: LabelledSet | None
+
+
+def split(
+    accurate: LabelledSet,
+    inaccurate: LabelledSet | None,
+    budget: int,
+    seed: int,
+    *,
+    inaccurate_budget: int | None = None,
+    valid: int = 50,
+    test: int | None = None,
+) -> Split:
+    """Choose training, validation and test frames; smaller budgets are parts of larger ones.
+
+    The accurate frames are put in one order, `numpy.random.default_rng([seed, 0]).permutation`: the first `valid` are
+    for validation, the next `budget` for training, the last `test` for testing. So validation does not depend on the
+    budget, and neither does the test set where `test` is given. Where the set was published in two parts, as
+    MD17@CCSD(T) was, frames for validation and training are of the first part and those for testing of the second. The
+    inaccurate frames whose geometry is in neither validation nor test are put in the order of
+    `default_rng([seed, 1])`, and the first `inaccurate_budget` are taken.
+
+    A geometry is the same however it lies, as its mirror image or with like atoms exchanged. Of accurate frames that
+    repeat one, as a trajectory that was started again does, the first in the order is taken and the others are left;
+    but MD17 is taken as it was published.
+
+    Args:
+        accurate: labels of the accurate level.
+        inaccurate: labels of the inaccurate level, of the same molecule, or None.
+        budget: number of accurate training frames.
+        seed: of both orders.
+        inaccurate_budget: number of inaccurate frames; None: all.
+        valid: number of accurate validation frames; of 0, the split has none.
+        test: number of accurate test frames; None: all that are left.
+
+    Raises:
+        DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
+    """
+    given = {"budget": budget, "valid": valid, "seed": seed}
+    given |= {} if inaccurate_budget is None else {"inaccurate_budget": inaccurate_budget}
+    given |= {} if test is None else {"test": test}
+    for what, number in given.items():
+        least = 0 if what in ("seed", "valid") else 1
+        if not isinstance(number, numbers.Integral) or number < least:
+            raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
+    order = np.random.default_rng([seed, 0]).permutation(len(accurate))
+    # MD17 was published with up to 3 of 1000 frames twice; without them its numbers would not be those of others.
+    if accurate.provenance.get("dataset") != "MD17":
+        order = without_repeats(accurate, order)
+    published = accurate.provenance.get("published_train", len(accurate))
+    learned, tested = order[order < published], order[order >= published]
+    what = f"{accurate.level} labels of {accurate.molecule}"
+    if len(tested) and (test or 1) > len(tested):
+        raise DatasetError(f"test is {test}, but the published test part has {len(tested)} {what}; lower it.")
+    largest = len(learned) - valid - (0 if len(tested) else test or 1)
+    if budget > largest:
+        asked = f"budget {budget} + valid {valid}" + ("" if len(tested) else f" + test {test or 'at least 1'}")
+        what += " published for training" if len(tested) else ""
+        repeated = len(accurate) - len(order)
+        what += f" ({repeated} that repeat others do not count)" if repeated else ""
+        raise DatasetError(
+            f"{asked} is more than the {len(learned)} {what}; the largest possible budget here is {max(largest, 0)}. "
+            "Lower budget, valid or test."
+        )
+    if not len(tested):
+        tested = order[valid + budget :]
+    parts = {
+        "train": accurate[learned[valid : valid + budget]],
+        "valid": accurate[learned[:valid]] if valid else None,
+        "test": accurate[tested[len(tested) - (test or len(tested)) :]],
+    }
+    if inaccurate is None:
+        if inaccurate_budget is not None:
+            raise DatasetError(f"inaccurate_budget is {inaccurate_budget} without inaccurate; pass the inaccurate set.")
+        return Split(**parts, inaccurate=None)
+    check_same_molecule(accurate, inaccurate)
+    is_free = np.ones(len(inaccurate), dtype=bool)
+    for held_out in filter(None, (parts["valid"], parts["test"])):  # a turned copy would give a frame away as well
+        is_free[same_geometries(held_out, inaccurate)[1]] = False
+    free = np.flatnonzero(is_free)
+    if len(free) < (inaccurate_budget or 1):
+        raise DatasetError(
+            f"inaccurate_budget is {inaccurate_budget}, but only {len(free)} of the {len(inaccurate)} "
+            f"{inaccurate.level} frames are outside validation and test; lower it to {len(free)} or less."
+        )
+    chosen = free[np.random.default_rng([seed, 1]).permutation(len(free))][:inaccurate_budget]
+    return Split(**parts, inaccurate=inaccurate[chosen])

@@ -1,0 +1,99 @@
+"""The border to ASE: a force field as an ASE calculator, and ASE's calculators in our units."""
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+
+from asteroid import state
+from asteroid.domain import Domain
+from asteroid.evaluator import Evaluator
+from asteroid.units import KCAL_PER_MOL_IN_EV
+
+if TYPE_CHECKING:
+    from asteroid.force_field import ForceField
+
+
+def frame_by_frame(
+    calculator: Calculator, atoms: Atoms, go_on: bool = False
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Energies and forces of many frames by any ASE calculator, in our units.
+
+    Args:
+        calculator: computes one frame after the other.
+        atoms: whose elements, `info`, initial charges and magnetic moments it sees in every frame; not changed.
+        go_on: whether a frame at which the calculation fails gets NaN, rather than ending with the error.
+
+    Returns:
+        A function from positions (frames, atoms, 3), Å, to energies (frames,), kcal/mol, and forces (frames, atoms, 3),
+        kcal/mol/Å.
+    """
+    atoms = atoms.copy()
+    atoms.calc = calculator
+
+    def compute(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        energy, force = np.empty(len(pos)), np.empty(pos.shape)
+        for k, frame in enumerate(pos):
+            atoms.positions = frame
+            try:
+                energy[k], force[k] = atoms.get_potential_energy(), atoms.get_forces()
+            except CalculationFailed:
+                if not go_on:
+                    raise
+                energy[k], force[k] = np.nan, np.nan
+        return energy / KCAL_PER_MOL_IN_EV, force / KCAL_PER_MOL_IN_EV
+
+    return compute
+
+
+class ForceFieldCalculator(Calculator):
+    """ASE calculator of a ForceField: energy, the same as free energy, in eV, forces in eV/Å.
+
+    It can be pickled and copied at any time. It warns once, at the first geometry outside the force field's `domain`.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
+
+    def __init__(self, force_field: "ForceField"):
+        super().__init__()
+        self.force_field = force_field
+        self._evaluator: Evaluator | None = None
+        self._numbers: np.ndarray | None = None
+        self._warned = False
+
+    @property
+    def domain(self) -> Domain | None:
+        """`ForceField.domain`; None of a baseline, which keeps none."""
+        return getattr(self.force_field, "domain", None)
+
+    def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> Evaluator:
+        """`ForceField.evaluator`, in kcal/mol, by which dynamics moves many replicas at once."""
+        return self.force_field.evaluator(numbers, calls)
+
+    def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
+        """Fill `results` with energies and forces; ValueError for another molecule or charge, or a periodic one."""
+        super().calculate(atoms, properties, system_changes)
+        state.check_alone(self.atoms)
+        state.check_trained(self.atoms, self.force_field.provenance)
+        if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
+            self._evaluator, self._numbers = self.evaluator(self.atoms.numbers), self.atoms.numbers
+        if not self._warned:
+            self._warn_outside_domain()
+        energy, force = self._evaluator(self.atoms.positions[None])
+        total = float(energy[0]) * KCAL_PER_MOL_IN_EV
+        self.results = {"energy": total, "free_energy": total, "forces": force[0] * KCAL_PER_MOL_IN_EV}
+
+    def _warn_outside_domain(self) -> None:
+        if self.domain is None or not np.array_equal(self.atoms.numbers, self.force_field.z.numpy(force=True)):
+            return  # atoms in another order have other pairs
+        if beyond := self.domain.left_by(torch.as_tensor(self.atoms.positions)):
+            self._warned = True
+            message = f"the force field extrapolates: {beyond}; it says so once"
+            warnings.warn(message, stacklevel=2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_evaluator": None}  # whose graph cannot be copied

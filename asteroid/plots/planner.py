@@ -1,0 +1,126 @@
+"""Figures of what to spend on which labels, in the style of `plots`."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from asteroid.plots.style import (
+    COLORS,
+    FORCE_ERROR,
+    MARKERS,
+    WIDTH,
+    colors_of,
+    grid,
+    legend_below,
+    name_axes,
+    plain_log_axis,
+    styled,
+)
+
+
+@styled
+def bias_and_error(table: pd.DataFrame) -> Figure:
+    """By cheap level the bias, what varies of it, and the error that accurate labels reach alone.
+
+    Args:
+        table: from `bias.table`; a panel per molecule.
+    """
+    molecules = list(dict.fromkeys(table["molecule"]))
+    lines = table.groupby("molecule").size().max()
+    size = (WIDTH, (0.7 + 0.35 * lines) * len(molecules) + 0.6)
+    figure, panels = plt.subplots(len(molecules), 1, figsize=size, squeeze=False, sharex=True)
+    marks = {"bias": ("o", COLORS[5]), "varies": ("D", COLORS[4]), "accurate labels alone": ("|", "black")}
+    for axes, molecule in zip(panels.flat, molecules):
+        rows = table[table["molecule"] == molecule]
+        place = np.arange(len(rows))
+        axes.hlines(place, rows["varies"], rows["bias"], color="0.8", lw=2, zorder=0)
+        for column, (marker, color) in marks.items():
+            size = {"ms": 16, "mew": 2} if marker == "|" else {"ms": 6}
+            axes.plot(rows[column], place, marker, color=color, label=column, **size)
+        axes.set(xscale="log", yticks=place, yticklabels=rows["level"], title=molecule, ylim=(len(rows) - 0.5, -0.5))
+    figure.supxlabel("force [kcal/mol/Å]", fontsize="medium")
+    legend_below(figure, *panels[0, 0].get_legend_handles_labels())
+    return figure
+
+
+@styled
+def predicted_and_found(table: pd.DataFrame) -> Figure:
+    """Errors that pilots predict against those that trainings found, with the 95 % interval of one training.
+
+    Args:
+        table: from `plans.predicted`, with a column `molecule`; a panel per molecule.
+    """
+    molecules = list(dict.fromkeys(table["molecule"]))
+    figure, panels = grid(len(molecules), 3.6)
+    colors = colors_of(sorted(set(table["way"])))
+    markers = {"standard": "o", "ASTEROID": "s"}
+    for axes, molecule in zip(panels, molecules):
+        rows = table[table["molecule"] == molecule]
+        for way, part in rows.groupby("way", sort=False):
+            bars = np.abs(part[["low", "high"]].to_numpy().T - part["predicted"].to_numpy())
+            # Sideways, splits of nearly the same prediction would hide each other.
+            style = {"fmt": markers[way], "color": colors[way], "label": way}
+            axes.errorbar(part["found"], part["predicted"], yerr=bars, ms=5, lw=1, **style)
+        ends = [rows[["found", "low"]].min().min(), rows[["found", "high"]].max().max()]
+        axes.plot(ends, ends, color="0.6", lw=1, zorder=0)
+        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        plain_log_axis(axes.xaxis)
+        plain_log_axis(axes.yaxis)
+    name_axes(panels, "found [kcal/mol/Å]", "predicted from pilots [kcal/mol/Å]")
+    legend_below(figure, *panels[0].get_legend_handles_labels())
+    return figure
+
+
+@styled
+def split_curve(curve: pd.DataFrame, found: pd.DataFrame, molecule: str) -> Figure:
+    """Predicted error against the share of a budget that is spent on cheap labels, and what trainings found.
+
+    Accurate labels alone, a share of zero, have a law of their own: they are a point, which no line joins.
+
+    Args:
+        curve: rows with columns `share` (%), `predicted`, `low` and `high` (kcal/mol/Å).
+        found: rows with columns `share` (%), `error`, one for each training.
+        molecule: the title.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
+    for (way, color), marker in zip(colors_of(("standard", "ASTEROID")).items(), MARKERS):
+        line, dots = (rows[(rows["share"] > 0) == (way == "ASTEROID")] for rows in (curve, found))
+        label = f"{way}, predicted"
+        if way == "standard":
+            bars = np.abs(line[["low", "high"]].to_numpy().T - line["predicted"].to_numpy())
+            style = {"mfc": "white", "ms": 8, "capsize": 3}
+            axes.errorbar(line["share"], line["predicted"], yerr=bars, fmt="D", color=color, label=label, **style)
+        else:
+            axes.fill_between(line["share"], line["low"], line["high"], color=color, alpha=0.2, lw=0)
+            axes.plot(line["share"], line["predicted"], color=color, lw=2, label=label)
+        axes.plot(dots["share"], dots["error"], marker, color=color, ms=4.5, label=f"{way}, trainings")
+    axes.set(xlabel="share of the budget for cheap labels [%]", ylabel=FORCE_ERROR, ylim=(0, None))
+    axes.set_title(molecule.replace("_", " "))
+    legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+@styled
+def rounds(table: pd.DataFrame) -> Figure:
+    """Error against the cost of the labels, round by round, for each way of choosing them.
+
+    Args:
+        table: from `rounds.spend`, with a column `molecule`; a panel per molecule.
+    """
+    molecules = list(dict.fromkeys(table["molecule"]))
+    figure, panels = grid(len(molecules), 4.0)
+    colors = colors_of(table["way"])
+    markers = dict(zip(colors, "Dos^X"))
+    for axes, molecule in zip(panels, molecules):
+        rows = table[table["molecule"] == molecule]
+        for way, part in rows.groupby("way", sort=False):
+            color, marker = colors[way], markers[way]
+            mean = part.groupby("round")[["minutes", "error"]].mean()
+            axes.plot(part["minutes"], part["error"], marker, color=color, ms=3.5, alpha=0.4, lw=0)
+            line = "--" if len(mean) == 2 else "-"  # one plan
+            axes.plot(mean["minutes"], mean["error"], line, marker=marker, color=color, ms=6, lw=1.5, label=way)
+        axes.set(title=molecule.replace("_", " "))
+    name_axes(panels, "labels [core minutes]")
+    legend_below(figure, *panels[0].get_legend_handles_labels())
+    return figure
