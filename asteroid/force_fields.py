@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asteroid.domain import Domain
 from asteroid.force_field import ForceField
 
 if TYPE_CHECKING:
@@ -57,11 +58,15 @@ def pack(spec: "RunSpec", store: "Store") -> Path:
     record = store.get(spec)
     if record is None:
         raise ValueError(f"{spec.file_name} has no record in {store.folder}; make the run first")
-    trained = runs.force_field(spec, store)
-    about = trained.provenance
+    trained, split = runs.force_field(spec, store), runs.split_of(spec)
+    about, temperature = trained.provenance, split.train.provenance.get("temperature_K")
+    domain = Domain.of(split.train.pos, temperature)
+    if split.inaccurate is not None:
+        domain = domain.joined(Domain.of(split.inaccurate.pos, temperature))
     trained.bias = None
     trained.provenance = {
-        **{name: about[name] for name in ("molecule", "level", "domain", "versions")},
+        **{name: about[name] for name in ("molecule", "level", "versions")},
+        "domain": domain.to_json(),
         "run": record.key,
         "settings": spec.settings,
         "valid_force_mae": record.valid_force_mae,
@@ -76,4 +81,4 @@ def pack(spec: "RunSpec", store: "Store") -> Path:
 
 
 def _path(molecule: str) -> Path:
-    return FOLDER / f"{molecule.replace(':', '_')}.safetensors"
+    return FOLDER / f"{molecule.replace(':', '-')}.safetensors"

@@ -45,7 +45,7 @@ def molecule_view(
 
     Bonds are found from the distances in the first frame, and stay. A page grows by about 0.2 MB for each view and by
     30 bytes for each atom of each frame, so give a few hundred frames at most. Where scripts are not run, the picture
-    of `plots_molecule.molecule` stands instead.
+    of `plots.molecule` stands instead.
 
     Args:
         z: Atomic numbers, (atoms,), torch or numpy.
