@@ -17,7 +17,7 @@ _ATTRIBUTES = {
     "Store": "asteroid.runs",
     "sweep": "asteroid.runs.sweeps",
 }
-_MODULES = ("datasets", "stages", "models", "levels", "profiles", "force_fields")
+_MODULES = ("datasets", "stages", "models", "levels", "profiles", "force_fields", "units")
 
 __all__ = [*_ATTRIBUTES, *_MODULES]
 
