@@ -1,7 +1,5 @@
 """Energies between frames by what their forces say: those of a random energy in the distances between atoms."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 _RIDGE = 1e-3  # of the mean squared feature
@@ -9,30 +7,20 @@ _ITERATIONS = 300  # of conjugate gradients, after which nothing changes that an
 _LEAST_SPREAD = 0.05, 1e-4  # of the mean one; 1/Å
 
 
-class Distortion(NamedTuple):
-    """How far the pairs of atoms are from where they are on average.
+def distortion(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """How far the pairs of atoms of frames (frames, atoms, 3), Å, are from where they are on average.
 
-    Attributes:
-        i, j: (pairs,), the atoms of each pair.
-        q: (frames, pairs), inverse distances in standard deviations from their means.
-        slope: (frames, pairs, 3), −∂q/∂x of atom i, 1/Å; that of atom j is the opposite.
+    Returns:
+        The atoms i and j of each pair, (pairs,) both; q (frames, pairs), inverse distances in standard deviations from
+        their means; and (frames, pairs, 3), −∂q/∂x of atom i, 1/Å, that of atom j being the opposite.
     """
-
-    i: np.ndarray
-    j: np.ndarray
-    q: np.ndarray
-    slope: np.ndarray
-
-
-def distortion(pos: np.ndarray) -> Distortion:
-    """The distortion of frames (frames, atoms, 3), Å."""
     i, j = np.triu_indices(pos.shape[1], 1)
     apart = pos[:, i] - pos[:, j]  # (frames, pairs, 3)
     inverse = 1 / np.linalg.norm(apart, axis=2)
     spread = inverse.std(axis=0)
     # A distance that never changes, as in dynamics with constraints, has no standard deviation to be measured in.
     spread = np.maximum(spread, max(_LEAST_SPREAD[0] * spread.mean(), _LEAST_SPREAD[1]))
-    return Distortion(i, j, (inverse - inverse.mean(axis=0)) / spread, apart * (inverse**3 / spread)[:, :, None])
+    return i, j, (inverse - inverse.mean(axis=0)) / spread, apart * (inverse**3 / spread)[:, :, None]
 
 
 def integrated(pos: np.ndarray, force: np.ndarray) -> np.ndarray:
