@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 # Without separators, as in `total_charge`, of which everyone has others.
-_CHARGE = ("charge", "totalcharge", "netcharge", "molecularcharge", "qtot")
+_CHARGE = ("charge", "totalcharge", "netcharge", "molecularcharge", "molcharge", "formalcharge", "totcharge", "qtot")
 _MULTIPLICITY = ("multiplicity", "spinmultiplicity", "totalspinmultiplicity", "mult", "spin", "totalspin")
 _UNPAIRED = ("uhf", "unpaired", "nunpaired", "unpairedelectrons", "nunpairedelectrons")
 
@@ -49,7 +49,8 @@ def multiplicity(atoms: "Atoms", charge: int | None = None) -> int | None:
     Raises:
         ValueError: it is not whole, or two of these say different ones.
     """
-    said = {name: max(value, 1.0) for name, value in _said(atoms, _MULTIPLICITY).items()}  # 0 is S of a closed shell
+    # 0 is S of a closed shell.
+    said = {name: value or 1.0 for name, value in _said(atoms, _MULTIPLICITY).items()}
     said |= {name: value + 1 for name, value in _said(atoms, _UNPAIRED).items()}
     moments = atoms.get_initial_magnetic_moments()
     if moments.ndim == 1 and moments.any():
@@ -140,7 +141,9 @@ def _said(atoms: "Atoms", names: tuple[str, ...]) -> dict[str, float]:
     said = {}
     for part in (atoms.info, atoms.info.get("key_value_pairs"), atoms.info.get("data")):
         for key, value in part.items() if isinstance(part, Mapping) else ():
-            if isinstance(key, str) and _plain(key) in names:
+            if value is not None and isinstance(key, str) and _plain(key) in names:
+                if isinstance(value, bool | np.bool_):  # ASE's reading of a word without "="
+                    raise ValueError(f"{key} has no value; expected {key}=NUMBER")
                 try:
                     said[key] = np.asarray(value, dtype=float).item()
                 except (TypeError, ValueError):

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from asteroid import training, units
-from asteroid.datasets import DatasetError, LabelledSet, load, split
+from asteroid.datasets import DatasetError, LabelledSet, consistency, load, split
 from asteroid.planning.bias import bias_report
 
 
@@ -96,7 +96,17 @@ def test_isomers_are_told_apart_by_their_bonds() -> None:
         split(ethanol, ether, 10, 0, valid=5)
     both = torch.cat([ethanol.pos[:30], ether.pos[:2]])
     with pytest.warns(UserWarning, match="frames 30, 31 have other bonds than the first: .*divide them"):
-        replace(ethanol[:32], pos=both, force=0 * ethanol.force[:32])
+        consistency.check_isomers(ethanol.z, both, "both")
+
+
+def test_forces_that_are_zero_were_not_computed() -> None:
+    labels = load("methanol", "gfn2")[:60]
+    with pytest.raises(DatasetError, match="all forces are zero in frames 0, 1, .* 60 of 60"):
+        replace(labels, force=0 * labels.force)
+    some = labels.force.clone()
+    some[7] = 0
+    with pytest.warns(UserWarning, match="all forces are zero in frame 7, 1 of 60"):
+        replace(labels, force=some)
 
 
 def test_a_hydrogen_atom_that_goes_to_the_other_oxygen_makes_no_isomer() -> None:

@@ -14,7 +14,7 @@ from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
-from asteroid import stages
+from asteroid import load, stages
 from asteroid.force_field import ForceField
 from asteroid.md.dynamics import highest_frequency, langevin
 from asteroid.stages import Recipe
@@ -409,3 +409,19 @@ def test_a_trained_model_conserves_energy_as_well_as_the_integrator(name, config
     exchanged = 3 / 2 * len(atoms) * ase.units.kB * 300  # eV; what moves between kinetic and potential energy
     assert swing[0.25] < 0.005 * exchanged
     assert swing[0.125] < 0.5 * swing[0.25]  # of a quarter; a drift would be the same with either step
+
+
+def test_a_force_field_is_not_moved_in_another_state_than_that_of_its_labels():
+    labels = load("methanol", "gfn2")
+    field = ForceField(tiny.model(), labels.z, 0.0, "gfn2", {"charge": 0})
+    ion = ase.Atoms(labels.z.numpy(), labels.pos[0].numpy(), info={"charge": -1})
+    for potential in (field, field.calculator()):
+        with pytest.raises(
+            ValueError, match="the atoms say the charge -1, and the force field was trained on"
+        ):
+            langevin(ion, potential, steps=1, every=1)
+    atoms = ase.Atoms(labels.z.numpy(), labels.pos[0].numpy(), calculator=field.calculator())
+    atoms.get_potential_energy()
+    atoms.info["charge"] = -1
+    with pytest.raises(ValueError, match="the atoms say the charge -1"):
+        atoms.get_potential_energy()

@@ -301,3 +301,44 @@ def test_frames_of_other_files_are_labelled(ending: str, few, tmp_path) -> None:
     ledger = tmp_path / "labels.jsonl"
     assert command_line.main(["--molecule", str(path), "--level", "gfn2", "--output", str(ledger)]) == 0
     assert len([line for line in ledger.read_text().splitlines() if "frame" in json.loads(line)]) == len(few)
+
+
+# What files of others hold besides
+
+
+def test_a_word_without_a_number_is_no_charge_and_no_energy(few, tmp_path) -> None:
+    path = tmp_path / "ethoxide.xyz"
+    path.write_text("2\nethoxide charge -1\nO 0 0 0\nH 0 0 0.97\n")
+    with pytest.raises(DatasetError, match="charge has no value; expected charge=NUMBER"):
+        readers.frames(path)
+
+
+def test_half_of_a_second_set_is_a_second_set(few, tmp_path) -> None:
+    frames = images(few)
+    for atoms in frames:
+        atoms.info["dft_energy"] = atoms.info["REF_energy"]
+        atoms.arrays["dft_forces"] = 2 * atoms.arrays["REF_forces"]
+    path = write(tmp_path / "mine.xyz", frames)
+    with pytest.raises(DatasetError, match="several sets of labels: .*dft_energy and dft_forces"):
+        load(path, "x", **KCAL)
+    for atoms in frames:
+        atoms.arrays["dft_forces"] = atoms.arrays["REF_forces"]
+    path = write(tmp_path / "same.xyz", frames)
+    by_key = load(path, "x", energy_key="dft_energy", forces_key="dft_forces", **KCAL)
+    assert torch.equal(by_key.force, load(path, "x", **KCAL).force)
+
+
+def test_a_box_that_a_program_left_behind_moves_no_atom(few, tmp_path) -> None:
+    frames = images(few)
+    for atoms in frames:
+        atoms.cell = [1.0, 1.0, 1.0]
+    path = write(tmp_path / "mine.xyz", frames)
+    np.testing.assert_allclose(readers.frames(path).pos, few.pos.numpy(), atol=1e-7)
+
+
+def test_a_file_has_one_unit(few, tmp_path) -> None:
+    frames = images(few)
+    for k, atoms in enumerate(frames):
+        atoms.info["energy_unit"] = "eV" if k else "kcal/mol"
+    with pytest.raises(DatasetError, match="energy_unit is eV and kcal/mol.* one unit"):
+        load(write(tmp_path / "mine.xyz", frames), "x")

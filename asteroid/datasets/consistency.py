@@ -31,6 +31,7 @@ _TYPICAL_FORCE, _TYPICAL_ENERGY = 10.0, 1.0
 
 def check_consistency(labelled: "LabelledSet", name: str) -> None:
     """Raise a DatasetError for labels that contradict themselves, and warn of frames that look odd."""
+    _check_empty(labelled, name)
     odd = _outliers(labelled, name)
     _check_torque(labelled, name)
     usual = (~odd).nonzero()[:, 0]
@@ -75,7 +76,7 @@ def slope(pos: Tensor, energy: Tensor, force: Tensor) -> tuple[float, float]:
     expected = integrated(pos.numpy(), force.numpy())
     expected, found = expected - expected.mean(), energy.numpy() - energy.numpy().mean()
     sizes = np.linalg.norm(expected), np.linalg.norm(found)
-    if not all(sizes):
+    if not (all(sizes) and np.isfinite(sizes).all()):
         return 0.0, 0.0
     return float(expected @ found / sizes[0] ** 2), float(expected @ found / (sizes[0] * sizes[1]))
 
@@ -100,6 +101,19 @@ def _outliers(labelled: "LabelledSet", name: str) -> Tensor:
             stacklevel=2,
         )
     return odd
+
+
+def _check_empty(labelled: "LabelledSet", name: str) -> None:
+    empty = (labelled.force == 0).all(dim=2).all(dim=1)
+    if len(labelled.z) > 1 and empty.any():
+        rows = empty.nonzero()[:, 0].tolist()
+        text = (
+            f"{name}: all forces are zero in {named(rows, labelled.frame_numbers)}, {len(rows)} of {len(empty)}. Were "
+            "they not computed? `load` of a file leaves frames out by skip=[…]."
+        )
+        if len(rows) > 0.5 * len(empty):
+            raise DatasetError(text)
+        warnings.warn(text, stacklevel=2)
 
 
 def _check_torque(labelled: "LabelledSet", name: str) -> None:

@@ -66,6 +66,7 @@ def load(
     is_md17 = name.startswith("md17:")
     is_file = isinstance(molecule, os.PathLike) or bool(Path(name).suffix) or Path(name).is_file()
     options = {"energy_unit": energy_unit, "length_unit": length_unit, "force_unit": force_unit}
+    skip = tuple(np.atleast_1d(np.asarray(skip, dtype=object)).tolist())
     options |= {"energy_key": energy_key, "forces_key": forces_key, "skip": skip}
     if root is not None and not is_md17:
         raise DatasetError(f"root is the folder of MD17's files and means nothing for {name!r}; leave it out.")

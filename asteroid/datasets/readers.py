@@ -30,6 +30,9 @@ _COMPRESSED = (".gz", ".bz2", ".xz")
 _POSITIONS = ("R", "coords", "coordinates", "positions", "pos")
 _NUMBERS = ("z", "Z", "nuclear_charges", "atomic_numbers", "numbers", "species")
 _ENERGY, _FORCE = ("energy", "energies"), ("force", "forces")
+_NO_LABEL = {
+    *("kinetic", "std", "var", "error", "mean", "min", "max", "atom", "atomic", "node", "unit", "units", "mask", "per"),
+}
 _LEVEL = ("level", "method", "theory", "functional", "xc", "basis")
 
 
@@ -92,11 +95,11 @@ def read(
     level = level or said.get("level")
     if level is None:
         raise DatasetError(f"{path} does not say its level of theory: pass a name for it, as in level='b3lyp'.")
-    energy_key, forces_key = _label_keys(path, list(frames_.labels), energy_key, forces_key)
+    energy_key, forces_key = _label_keys(path, frames_.labels, energy_key, forces_key)
     energy = _column(path, frames_, energy_key, "energy", ())
     force = _column(path, frames_, forces_key, "forces", frames_.pos.shape[1:])
     unit_of = said.get("unit_of", {})
-    if energy_unit is None and length_unit is None:
+    if energy_unit is None:
         force_unit = force_unit or unit_of.get(forces_key)
     energy_unit = energy_unit or unit_of.get(energy_key) or said.get("energy_unit")
     length_unit = length_unit or said.get("length_unit")
@@ -158,11 +161,11 @@ def _from_ase(path: Path, skip: Sequence[int], known: str | None) -> Frames:
                 f"{structure.LEAST_GAP:g} Å, or it is in pieces. Expected an isolated molecule; write it without pbc."
             )
         pos.append(placed)
-    for name in _LEVEL:
+    for name in (*_LEVEL, "energy_unit", "length_unit"):
         if len(found := sorted({str(atoms.info[name]) for atoms in images if name in atoms.info})) > 1:
             raise DatasetError(
-                f"{path} holds frames of several kinds: {name} is {' and '.join(found)}. One set is of one level; "
-                "split the file, or leave the frames of the other out by skip=[…]."
+                f"{path} holds frames of several kinds: {name} is {' and '.join(found)}. One set has one level and one "
+                "unit; split the file, or leave the frames of the other out by skip=[…]."
             )
     for name in ("level", "energy_unit", "length_unit"):  # as `to_extxyz` writes them
         if name in images[0].info:
@@ -172,13 +175,13 @@ def _from_ase(path: Path, skip: Sequence[int], known: str | None) -> Frames:
     labels = [_numbers_of(atoms) for atoms in images]
     names = dict.fromkeys(name for label in labels for name in label)
     columns = {name: [label.get(name) for label in labels] for name in names}
-    return Frames(numbers, z, np.array(pos), _without_copies(columns), said)
+    return Frames(numbers, z, np.array(pos), columns, said)
 
 
 def _images(path: Path, known: str | None) -> list[Atoms]:
     import ase.io
 
-    return ase.io.read(path, index=":", format=known)
+    return ase.io.read(path, index=":", format=known, do_not_split_by_at_sign=True)
 
 
 def _rows(path: Path, said: dict[str, Any]) -> list[Atoms]:
@@ -199,32 +202,21 @@ def _rows(path: Path, said: dict[str, Any]) -> list[Atoms]:
 
 def _numbers_of(atoms: Atoms) -> dict[str, Any]:
     """Energies and forces of a frame, wherever ASE keeps them; a constrained atom's force as it was calculated."""
-    found = {**(atoms.calc.results if atoms.calc else {}), **atoms.info, **atoms.arrays}
+    found = dict(atoms.calc.results if atoms.calc else {})
+    for name, value in {**atoms.info, **atoms.arrays}.items():
+        # Where a calculator and the frame say different ones, they are two sets of labels.
+        found[name if _equal(found.get(name, value), value) else f"{name} of the frame"] = value
     return {name: value for name, value in found.items() if name not in ("numbers", "positions") and _is_number(value)}
 
 
 def _is_number(value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):  # ASE's reading of a word without "="
+        return False
     return isinstance(value, int | float | np.number) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiu")
 
 
-def _without_copies(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """The columns without those that repeat an earlier one: `energy` and `REF_energy` may be the same numbers."""
-    kept: dict[str, list[Any]] = {}
-    for name, column in columns.items():
-        if not any(_tag(name, words) is not None and _same(column, kept, words) for words in (_ENERGY, _FORCE)):
-            kept[name] = column
-    return kept
-
-
-def _same(column: list[Any], kept: dict[str, list[Any]], words: tuple[str, ...]) -> bool:
-    others = [other for name, other in kept.items() if _tag(name, words) is not None]
-    return any(
-        all(
-            (a is None) == (b is None) and (a is None or np.array_equal(a, b))
-            for a, b in zip(column, other, strict=True)
-        )
-        for other in others
-    )
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
 def _from_arrays(path: Path, skip: Sequence[int], known: str) -> Frames:
@@ -351,13 +343,16 @@ def _tag(name: str, words: tuple[str, ...]) -> str | None:
     if name == words[0][0].upper():
         return ""
     parts = re.split(r"[_.\-\s]+", name.lower())
-    if not set(parts) & set(words):
+    if not set(parts) & set(words) or set(parts) & _NO_LABEL:
         return None
     return "_".join(part for part in parts if part not in (*words, "total", "potential"))
 
 
-def _label_keys(path: Path, names: list[str], energy_key: str | None, forces_key: str | None) -> tuple[str, str]:
-    """The names of the energies and forces that belong together."""
+def _label_keys(
+    path: Path, labels: dict[str, list[Any]], energy_key: str | None, forces_key: str | None
+) -> tuple[str, str]:
+    """The names of the energies and forces that belong together; a pair that repeats another is none of its own."""
+    names = list(labels)
     for option, key in (("energy_key", energy_key), ("forces_key", forces_key)):
         if key is not None and key not in names:
             raise DatasetError(f"{path} has no {key!r}; {option} is one of {', '.join(names) or 'none'}.")
@@ -365,6 +360,8 @@ def _label_keys(path: Path, names: list[str], energy_key: str | None, forces_key
     tags = [
         {name: tag for name in names if (tag := _tag(name, words)) not in (None, "old")} for words in (_ENERGY, _FORCE)
     ]
+    # ASE's calculators keep an energy for each atom, too.
+    tags[0] = {name: tag for name, tag in tags[0].items() if all(np.size(one) == 1 for one in labels[name][:1])}
     energies, forces = tags
     pairs = [(e, f) for e, tag in energies.items() for f, of_force in forces.items() if tag == of_force]
     if len(energies) == len(forces) == 1:
@@ -375,6 +372,11 @@ def _label_keys(path: Path, names: list[str], energy_key: str | None, forces_key
         pairs = [(e, f) for e, f in pairs if energy_key == e or forces_key == f]
         if not pairs and len(forces if forces_key is None else energies) == 1:
             pairs = [(energy_key or next(iter(energies)), forces_key or next(iter(forces)))]
+    pairs = [
+        pair
+        for k, pair in enumerate(pairs)
+        if not any(all(map(_same, map(labels.get, pair), map(labels.get, other))) for other in pairs[:k])
+    ]
     if len(pairs) == 1:
         return pairs[0]
     if not pairs:
@@ -387,6 +389,10 @@ def _label_keys(path: Path, names: list[str], energy_key: str | None, forces_key
         f"{path} has several sets of labels: {found}. Choose one, as by energy_key={pairs[-1][0]!r}, "
         f"forces_key={pairs[-1][1]!r}."
     )
+
+
+def _same(column: list[Any], other: list[Any]) -> bool:
+    return all(_equal(a, b) for a, b in zip(column, other, strict=True))
 
 
 def _column(path: Path, frames_: Frames, key: str, what: str, shape: tuple[int, ...]) -> np.ndarray:

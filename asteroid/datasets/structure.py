@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from ase.data import chemical_symbols, covalent_radii
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def whole(atoms: "Atoms") -> np.ndarray | None:
     cell = np.asarray(atoms.cell)
     if atoms.cell.rank < 3:
         return None if atoms.pbc.any() else atoms.positions
+    if not atoms.pbc.any() and _in_one_piece(atoms):  # a box that a program left behind, smaller than the molecule
+        return atoms.positions
     images = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ cell
     radii = covalent_radii[atoms.numbers]
     placed = atoms.positions.copy()
@@ -86,6 +89,11 @@ def whole(atoms: "Atoms") -> np.ndarray | None:
             return None
     moved = np.abs((placed - atoms.positions) - (placed - atoms.positions)[0]).max() > 1e-6
     return placed if moved else atoms.positions
+
+
+def _in_one_piece(atoms: "Atoms") -> bool:
+    bonded = reach(torch.from_numpy(atoms.numbers), torch.from_numpy(atoms.positions)[None])[0] < BONDED
+    return connected_components(bonded.numpy(), directed=False, return_labels=False) == 1
 
 
 def _bonds_by_neighbours(z: Tensor, reached: Tensor) -> list[int]:

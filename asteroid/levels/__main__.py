@@ -77,6 +77,13 @@ def _label(options: argparse.Namespace) -> None:
         raise ValueError(f"{there[0]} is there already; go on with it by --resume, or choose another --output")
     given = {key: getattr(options, key) for key in ("charge", "basis", "code")}
     settings = {key: value for key, value in given.items() if value is not None}
+    sampled = frames.provenance.get("settings")
+    sampled = sampled if isinstance(sampled, dict) else {}
+    if options.charge is not None and sampled.get("charge", options.charge) != options.charge:
+        raise ValueError(
+            f"--charge is {options.charge}, and the frames of {name} say {sampled['charge']}; leave it out, or put "
+            "right what the file says"
+        )
     executor = processes.pool(options.processes) if options.processes > 1 else None
     try:
         with processes.ended_on_interrupt():

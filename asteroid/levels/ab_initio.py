@@ -101,7 +101,7 @@ class PySCF(AbInitio):
             except (BasisNotFoundError, RuntimeError, KeyError):  # by PySCF's version
                 return []
 
-        if self._scratch is None:
+        if self._scratch is None or not os.path.isdir(self._scratch.folder):  # cleaned meanwhile
             self._scratch = guard.Guarded("asteroid-pyscf-", lib.param.TMPDIR)
         with warnings.catch_warnings(), _scratch_of_pyscf(self._scratch.folder):
             warnings.simplefilter("ignore", UserWarning)  # advice to install a package with more basis sets

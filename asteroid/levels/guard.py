@@ -48,10 +48,12 @@ class Guarded:
             text=True,
             start_new_session=True,  # an interrupt from the keyboard is for this process, which then ends it
         )
-        self.end = weakref.finalize(self, _end, self.process, self.folder)
+        self.end = weakref.finalize(self, _end, self.process, self.folder, os.getpid())
 
 
-def _end(process: subprocess.Popen, folder: str) -> None:
+def _end(process: subprocess.Popen, folder: str, owner: int) -> None:
+    if os.getpid() != owner:  # a fork's copy
+        return
     process.terminate()
     process.wait()
     with suppress(BrokenPipeError):  # of what it never read

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import platform
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, as_completed
@@ -168,11 +169,18 @@ def _computed(
             future.cancel()
 
 
+_ONE_LABEL_AT_A_TIME = threading.Lock()
 _CALCULATORS: dict[bytes, Calculator] = {}
 """The calculator of this process, kept from frame to frame: Psi4's start takes as long as a small label."""
 
 
 def _label_one(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
+    """`_label_alone`; threads of an executor take turns, since a process has one calculator."""
+    with _ONE_LABEL_AT_A_TIME:
+        return _label_alone(task, z, pos)
+
+
+def _label_alone(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
     """E in kcal/mol, F (atoms, 3) in kcal/mol/Å and seconds, or the failure, in whichever process."""
     if task not in _CALCULATORS:
         for calculator in _CALCULATORS.values():

@@ -1,14 +1,20 @@
 """What every level of theory has in common: which molecules it refuses, one thread, and whose fault a failure is."""
 
 import importlib
+import os
 import re
+import threading
 from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, Calculator, CalculatorSetupError, all_changes
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, all_changes
 
 from asteroid import machine, state
+from asteroid.md.calculator import StatefulCalculator
+
+# The number of threads, and what PySCF keeps, are the process's.
+_ONE_AT_A_TIME = threading.RLock()
 
 SHORTEST = 0.2
 """Å. Closer atoms mean a wrong unit or an exploded trajectory."""
@@ -33,7 +39,7 @@ class MachineError(RuntimeError):
         )
 
 
-class MoleculeCalculator(Calculator):
+class MoleculeCalculator(StatefulCalculator):
     """ASE calculator of a closed-shell molecule alone, on one thread: energy in eV, forces in eV/Å.
 
     It can be pickled and copied at any time; a copy starts its program anew.
@@ -63,10 +69,14 @@ class MoleculeCalculator(Calculator):
         """
         super().calculate(atoms, properties, system_changes)
         charge = check_molecule(self.atoms, self.charge)
+        if vars(self).get("_process") != os.getpid():  # a fork's copy of what runs is its parent's
+            for name in self._programs:
+                vars(self).pop(name, None)
+            self._process = os.getpid()
         for name in self._modules:
             importlib.import_module(name)
         try:
-            with machine.one_thread():
+            with _ONE_AT_A_TIME, machine.one_thread():
                 energy, forces = self._energy_and_forces(charge)
         except (OSError, MemoryError) as error:
             raise MachineError.of(f"{self.name} of {self.atoms.symbols}: {type(error).__name__}: {error}") from error
@@ -79,13 +89,6 @@ class MoleculeCalculator(Calculator):
     def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
         """Energy, eV, and forces (atoms, 3), eV/Å, of `self.atoms`."""
         raise NotImplementedError
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE looks at no `info`, which may say another charge."""
-        changes = super().check_state(atoms, tol)
-        if self.atoms is not None and state.of(self.atoms) != state.of(atoms):
-            changes.append("info")
-        return changes
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in self._programs}

@@ -50,7 +50,18 @@ def frame_by_frame(
     return compute
 
 
-class ForceFieldCalculator(Calculator):
+class StatefulCalculator(Calculator):
+    """An ASE calculator that computes anew where the charge or multiplicity that `atoms.info` states has changed."""
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and state.of(self.atoms) != state.of(atoms):
+            changes.append("info")
+        return changes
+
+
+class ForceFieldCalculator(StatefulCalculator):
     """ASE calculator of a ForceField: energy, the same as free energy, in eV, forces in eV/Å.
 
     It can be pickled and copied at any time. It warns once, at the first geometry outside the force field's `domain`.

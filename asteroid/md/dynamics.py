@@ -196,7 +196,9 @@ def _warn_of_long_steps(timestep: float, wavenumber: float) -> None:
 
 
 def _batch(potential: Batched | Calculator, atoms: Atoms, calls: int) -> EnergyAndForce:
+    state.check_alone(atoms)
     if hasattr(potential, "evaluator"):
+        state.check_trained(atoms, getattr(getattr(potential, "force_field", potential), "provenance", {}))
         return potential.evaluator(atoms.numbers, calls)
     return frame_by_frame(potential, atoms)
 
