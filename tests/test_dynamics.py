@@ -416,9 +416,7 @@ def test_a_force_field_is_not_moved_in_another_state_than_that_of_its_labels():
     field = ForceField(tiny.model(), labels.z, 0.0, "gfn2", {"charge": 0})
     ion = ase.Atoms(labels.z.numpy(), labels.pos[0].numpy(), info={"charge": -1})
     for potential in (field, field.calculator()):
-        with pytest.raises(
-            ValueError, match="the atoms say the charge -1, and the force field was trained on"
-        ):
+        with pytest.raises(ValueError, match="the atoms say the charge -1, and the force field was trained on"):
             langevin(ion, potential, steps=1, every=1)
     atoms = ase.Atoms(labels.z.numpy(), labels.pos[0].numpy(), calculator=field.calculator())
     atoms.get_potential_energy()
