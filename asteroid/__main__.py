@@ -53,8 +53,8 @@ def sweep(arguments: list[str]) -> None:
             labels(molecule, level)  # downloaded where they are missing
         failed = len(specs) - sum(len(sweeps.sweep(part, store)) for part in parts)
         if not failed:  # these know what they train next only when they have seen what came before
-            for molecule in profile.planner["rounds"]["molecules"]:
-                rounds.spend(profile, molecule, store)
+            for molecule in profile.planner.rounds.molecules:
+                rounds.compare(profile, molecule, store)
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"{error}")
     except KeyboardInterrupt:

@@ -2,15 +2,15 @@
 
 import copy
 import math
-import numbers
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from asteroid import identity, machine, models, state, training, units
@@ -20,13 +20,14 @@ from asteroid.domain import Domain
 from asteroid.force_field import ForceField, energy_and_force_on, force_on
 from asteroid.training import TrainConfig, losses
 from asteroid.training.objectives import ScoreMatching
+from asteroid.validation import Positive, validated
 
 STAGES = ("accurate", "identification", "inaccurate", "fine_tuning", "score_matching", "score_fine_tuning")
 SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
 MOST_HELD_OUT = 100  # cheap labels that decide which weights of stage 2 are kept
 
 
-@dataclass(frozen=True)
+@validated
 class Recipe:
     """Model and training settings that a comparison holds fixed.
 
@@ -45,37 +46,22 @@ class Recipe:
     """
 
     model: str = "egnn"
-    model_config: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+    # Sorted pairs, so that a run can be a key of a dictionary.
+    model_config: Annotated[
+        tuple[tuple[str, Any], ...], BeforeValidator(lambda pairs: sorted(dict(pairs).items()))
+    ] = ()
     accurate: TrainConfig = TrainConfig()
     identification: TrainConfig = TrainConfig()
     inaccurate: TrainConfig = TrainConfig(batch_size=32)
     fine_tuning: TrainConfig = TrainConfig()
-    gammas: tuple[float, ...] = (0.5, 1.0, 2.0)
+    gammas: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.5, 1.0, 2.0)
     score_matching: TrainConfig = TrainConfig()
     score_fine_tuning: TrainConfig = TrainConfig()
-    slices: int = 1
-    temperature: float | None = None
+    slices: PositiveInt = 1
+    temperature: Positive | None = None
 
     def __post_init__(self):
-        # Hashable, so that a run can be a key of a dictionary.
-        object.__setattr__(self, "model_config", tuple(sorted(dict(self.model_config).items())))
         models.configuration(self.model, **dict(self.model_config))  # refuses what no run could build
-        for stage in STAGES:
-            if not isinstance(getattr(self, stage), TrainConfig):
-                raise ValueError(f"{stage} is {getattr(self, stage)!r}; expected a TrainConfig")
-        try:
-            # As floats, so that equal recipes have equal keys: JSON tells 1 from 1.0.
-            object.__setattr__(self, "gammas", tuple(map(float, self.gammas)))
-        except (TypeError, ValueError):
-            raise ValueError(f"gammas are {self.gammas!r}; expected a sequence of positive numbers") from None
-        if not self.gammas or not all(gamma > 0 for gamma in self.gammas):
-            raise ValueError(f"gammas are {self.gammas}; expected one or more positive numbers")
-        if not (isinstance(self.slices, int) and self.slices > 0):
-            raise ValueError(f"slices is {self.slices!r}; expected a whole number above 0")
-        if self.temperature is not None:
-            if not (isinstance(self.temperature, numbers.Real) and self.temperature > 0):
-                raise ValueError(f"temperature is {self.temperature!r}; expected kelvins above 0, or None")
-            object.__setattr__(self, "temperature", float(self.temperature))
 
 
 def standard(

@@ -43,10 +43,10 @@ def test_committed_records_are_still_found():
     contents = recorded()
     assert contents
     for name, content in contents.items():
-        spec = RunSpec.from_json(content["spec"])
+        spec = RunSpec(**content["spec"])
         assert (spec.file_name, spec.key) == (name, content["key"])
         written = json.loads(json.dumps(asdict(spec)))
-        assert RunSpec.from_json(written) == spec and hash(RunSpec.from_json(written)) == hash(spec)
+        assert RunSpec(**written) == spec and hash(RunSpec(**written)) == hash(spec)
         # A file may lack a setting that was added later.
         recipe = written["recipe"] | content["spec"]["recipe"]
         assert written | content["spec"] | {"recipe": recipe} == written
@@ -61,7 +61,7 @@ def test_committed_simulations_are_of_the_labels_that_are_here():
     for path in RECORDS.glob("md-*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         potential = content["spec"]["potential"]
-        potential = potential if isinstance(potential, str) else RunSpec.from_json(potential)
+        potential = potential if isinstance(potential, str) else RunSpec(**potential)
         spec = Simulation(**content["spec"] | {"potential": potential})
         record = recorded_in(SimulationRecord, spec, Store(RECORDS))
         assert record.key == content["key"] and spec.file_name == path.name

@@ -217,7 +217,7 @@ def test_the_toy_example_must_gain_at_every_number_of_points(worse, expected, mo
     world = World(None)
     world.store, world.records = None, {}
     assert verdict("A.5", "toy", world) == expected
-    assert len(world.records) == len(PROFILE.toy["accurate"])
+    assert len(world.records) == len(PROFILE.toy.accurate)
 
 
 def test_the_cost_of_labels_is_judged_by_molecules_of_the_paper_s_size(monkeypatch, tmp_path):

@@ -16,7 +16,18 @@ ROOT = Path(asteroid.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms of the house from the ground up, each a module or a package: a room imports from those before it only.
 ROOMS = (
-    *("units", "files", "machine", "processes", "identity", "statistics", "integration", "domain", "state"),
+    *(
+        "units",
+        "files",
+        "machine",
+        "processes",
+        "identity",
+        "statistics",
+        "validation",
+        "integration",
+        "domain",
+        "state",
+    ),
     *(
         "datasets",
         "models",

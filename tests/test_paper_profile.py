@@ -94,7 +94,7 @@ def specs_of(molecule: str, model: str = "egnn") -> list[RunSpec]:
     """The runs of a molecule and one seed."""
     found = [spec for method in METHODS for spec in PAPER.specs(method, model, (f"md17:{molecule}",))]
     # MD17 has no labels of an empirical force field.
-    return [spec for spec in found if spec.seed == PAPER.seeds[0] and spec.inaccurate != PAPER.empirical["level"]]
+    return [spec for spec in found if spec.seed == PAPER.seeds[0] and spec.inaccurate != PAPER.empirical.level]
 
 
 @pytest.mark.parametrize("molecule", ATOMS)

@@ -89,9 +89,9 @@ def test_predictions_stand_beside_the_mean_of_what_was_found():
 @pytest.mark.parametrize("name", ["laptop", "smoke"])
 def test_the_fixed_split_costs_as_much_as_accurate_labels_only(name):
     profile = profiles.load(name)
-    for molecule in profile.planner["molecules"]:
+    for molecule in profile.planner.molecules:
         accurate, cheap = plans.seconds_per_label(profile, molecule)
-        assert accurate / cheap == pytest.approx(profile.planner["ratio"][molecule], rel=0.1)
+        assert accurate / cheap == pytest.approx(profile.planner.ratio[molecule], rel=0.1)
         for spec in profile.planner_specs(molecule)["fixed"]:
             cost = spec.budget * accurate + spec.inaccurate_budget * cheap
             assert cost == pytest.approx((spec.budget + profile.given_up) * accurate, rel=plans.TOLERANCE)
@@ -100,9 +100,8 @@ def test_the_fixed_split_costs_as_much_as_accurate_labels_only(name):
 @pytest.mark.parametrize("name", profiles.names())
 def test_the_pilots_are_small_and_enough(name):
     profile = profiles.load(name)
-    assert set(profile.planner) == {"model", "molecules", "standard", "asteroid", "ratio", "rounds"}
-    assert set(profile.planner["ratio"]) >= set(profile.planner["molecules"])
-    for molecule in profile.planner["molecules"]:
+    assert set(profile.planner.ratio) >= set(profile.planner.molecules)
+    for molecule in profile.planner.molecules:
         specs = profile.planner_specs(molecule)
         small = [spec for spec in specs["pilots"] if spec.method == "standard"]
         mixed = [spec for spec in specs["pilots"] if spec.method == "asteroid"]
@@ -125,7 +124,7 @@ def test_verdicts_stand_beside_what_trainings_found(monkeypatch):
     monkeypatch.setattr(plans.bias, "bias_report", report)
     table, _ = plans.verdicts(profile, "methanol", store)
     assert table.index.tolist() == ["PBE", "GFN2", "MMFF"] and (table["varies"] == 2).all()
-    model, fewest = profile.planner["model"], min(profile.budgets)
+    model, fewest = profile.planner.model, min(profile.budgets)
     ours, alone = (profile.low_resource(method, model, ("methanol",)) for method in ("asteroid", "standard"))
     assert table.loc["PBE", "labels"] == f"{fewest - profile.given_up} + {max(profile.inaccurate_budgets)}"
     assert table.loc["MMFF", "labels"].startswith(f"{fewest} + ")  # for which no accurate label is given up
@@ -139,7 +138,7 @@ def test_verdicts_stand_beside_what_trainings_found(monkeypatch):
 @pytest.mark.parametrize("name", ["laptop", "smoke"])
 def test_the_embedded_labels_suffice(name):
     profile = profiles.load(name)
-    for molecule in profile.planner["molecules"]:
+    for molecule in profile.planner.molecules:
         for part in profile.planner_specs(molecule).values():
             assert len({spec.key for spec in part}) == len(part)
             for spec in part:
@@ -148,7 +147,7 @@ def test_the_embedded_labels_suffice(name):
 
 def test_the_records_of_the_laptop_profile_are_there():
     profile, store = profiles.load("laptop"), Store(book.root() / "results/laptop")
-    for molecule in profile.planner["molecules"]:
+    for molecule in profile.planner.molecules:
         for name, part in profile.planner_specs(molecule).items():
             missing = [spec.file_name for spec in part if store.get(spec) is None]
             assert not missing, f"{name}: {missing}"

@@ -1,12 +1,13 @@
 """Profiles: complete, possible with the embedded labels, and fair."""
 
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
 
 from asteroid import models, profiles, runs
-from asteroid.runs import methods
 
 NAMES = ["laptop", "md17", "paper", "smoke"]
 EMBEDDED = ["laptop", "smoke"]
@@ -95,14 +96,13 @@ def test_the_quickstart_is_shorter_than_the_experiments(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_simulations_are_those_of_figure_6(name):
     sizes = profiles.load(name).dynamics
-    assert set(sizes) == {"molecule", "steps", "replicas", "step_molecule", "step_sizes", "length", "runs"}
-    molecules = (sizes["molecule"], sizes["step_molecule"])
+    molecules = (sizes.molecule, sizes.step_molecule)
     published = name in ("md17", "paper")
     assert molecules == (("md17:benzene", "md17:aspirin") if published else ("methanol", "methanol"))
-    assert sizes["steps"] % 4 == 0 and min(sizes["replicas"], sizes["runs"]) > 1
+    assert sizes.steps % 4 == 0 and min(sizes.replicas, sizes.runs) > 1
     if name != "smoke":
-        assert (sizes["steps"], sizes["length"], sizes["runs"]) == (10_000, 1000, 20)
-        assert (min(sizes["step_sizes"]), max(sizes["step_sizes"])) == (0.25, 3)
+        assert (sizes.steps, sizes.length, sizes.runs) == (10_000, 1000, 20)
+        assert (min(sizes.step_sizes), max(sizes.step_sizes)) == (0.25, 3)
 
 
 def test_an_unknown_profile_lists_the_known():
@@ -125,26 +125,44 @@ def test_an_unknown_method_lists_the_known():
         profiles.load("smoke").specs("magic", "egnn")
 
 
-def changed(content: dict, how: str) -> dict:
-    recipe = content["recipes"]["egnn"]
-    if how == "budgest":
-        content["budgest"] = content.pop("budgets")
-    elif how == "learning_rat":
-        recipe["training"]["learning_rat"] = 0.1
-    elif how == "gamas":
-        recipe["gamas"] = [1.0]
-    elif how == "gammas":
-        recipe.pop("gammas")
-    return content
-
-
-@pytest.mark.parametrize("how", ["budgest", "learning_rat", "gamas", "gammas"])
-def test_an_unknown_or_missing_setting_is_refused_by_name(how, tmp_path, monkeypatch):
+def load_changed(place: str, change: Callable[[dict], object], folder: Path, monkeypatch) -> None:
     content = yaml.safe_load((profiles.FOLDER / "smoke.yaml").read_text(encoding="utf-8"))
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(changed(content, how)), encoding="utf-8")
-    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
-    with pytest.raises(ValueError, match=f"'mine'.*{how}"):
-        profiles.load("mine")
+    part = content
+    for name in filter(None, place.split(".")):
+        part = part[name]
+    change(part)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    monkeypatch.setattr(profiles, "FOLDER", folder)
+    profiles.load("mine")
+
+
+SECTIONS = ("empirical", "planner", "planner.rounds", "quickstart", "your_molecule", "your_molecule.sampling")
+SECTIONS += ("dynamics", "tuning", "tuning.molecules.methanol", "toy", "recipes.egnn", "recipes.egnn.accurate", "ani")
+
+
+@pytest.mark.parametrize("place", ["", *SECTIONS])
+def test_an_unknown_setting_anywhere_is_refused_and_the_known_are_listed(place, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="'mine'.*unknown settings stepz; known: .*,"):
+        load_changed(place, lambda part: part.update(stepz=1), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "place", ["seeds", "valid", "recipes.egnn.gammas", "dynamics.steps", "planner.rounds.number", "toy.few"]
+)
+def test_a_missing_setting_is_named(place, tmp_path, monkeypatch):
+    section, _, name = place.rpartition(".")
+    with pytest.raises(ValueError, match=f"'mine'.*{name} is missing"):
+        load_changed(section, lambda part: part.pop(name), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("test", 0), ("seeds", [0, 0]), ("dynamics.step_sizes", [0.5, -1]), ("planner.ratio", {"methanol": "dear"})],
+)
+def test_a_value_that_no_run_can_have_is_named(place, value, tmp_path, monkeypatch):
+    section, _, name = place.rpartition(".")
+    with pytest.raises(ValueError, match=f"'mine'.*{place}"):
+        load_changed(section, lambda part: part.update({name: value}), tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,7 +176,7 @@ def test_the_ways_that_are_compared_have_equal_budgets(name):
             assert {spec.budget for spec in specs} == {0}
             continue
         free = way == f"Δ-ML on {profile.sampled.upper()}" and profile.sampled != profile.inaccurate
-        paid = specs[0].method in methods.TRADING and not free
+        paid = specs[0].about.trades and not free
         cost = [(spec.molecule, spec.budget + paid * profile.given_up, spec.seed) for spec in specs]
         assert set(cost) <= set(budgets) and min(profile.budgets) in {budget for _, budget, _ in cost}
         assert way not in ("standard", "ASTEROID", "sGDML") or cost == budgets
@@ -191,7 +209,7 @@ def test_what_the_page_on_tuning_compares(name, model):
         config = spec.recipe.accurate
         assert (spec.molecule, config.optimizer, config.learning_rate) == (molecule, optimizer, rate)
         assert config.steps == recipe.accurate.steps
-    chosen = [(one[1], one[2]) for one in found["optimizers"] if one[0] == profile.tuning["searched"]]
+    chosen = [(one[1], one[2]) for one in found["optimizers"] if one[0] == profile.tuning.searched]
     # The recipe's own is among what was searched.
     assert (recipe.accurate.optimizer, recipe.accurate.learning_rate) in chosen
     for (method, factor), spec in found["lengths"].items():
@@ -203,7 +221,7 @@ def test_what_the_page_on_tuning_compares(name, model):
     costs = {
         spec.budget + (spec.method == "asteroid") * profile.given_up
         for (molecule, _, _), spec in found["seeds"].items()
-        if molecule == profile.tuning["searched"]
+        if molecule == profile.tuning.searched
     }
     assert len(costs) == 1  # both ways at equal cost
-    assert {spec.seed for spec in found["seeds"].values()} == set(range(profile.tuning["seeds"]))
+    assert {spec.seed for spec in found["seeds"].values()} == set(range(profile.tuning.seeds))

@@ -33,18 +33,18 @@ def spent(profile, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:  # processes would take longer to start than to train
         patch.setattr(sweeps, "sweep", one_by_one)
-        return store, *rounds.spend(profile, "methanol", store)
+        return store, *rounds.compare(profile, "methanol", store)
 
 
 def test_every_way_and_round_has_a_row(profile, spent):
     _, table, records = spent
     expected = {rounds.ONE_PLAN: 2, rounds.ACCURATE_ONLY: 1} | dict.fromkeys(
-        CHOICES.values(), profile.planner["rounds"]["number"] + 1
+        CHOICES.values(), profile.planner.rounds.number + 1
     )
     assert table.groupby("way").size().to_dict() == expected
     assert table["error"].notna().all() and (table["rmse"] >= table["error"]).all()
     alone = table[table["way"] == rounds.ACCURATE_ONLY].iloc[0]
-    assert (alone["accurate"], alone["cheap"]) == (profile.planner["rounds"]["budget"], 0)
+    assert (alone["accurate"], alone["cheap"]) == (profile.planner.rounds.budget, 0)
     assert table["expected"].isna().tolist() == ((table["round"] == 0) | (table["cheap"] == 0)).tolist()
     assert {record.spec.selection.by for record in records if record.spec.selection} == set(CHOICES)
     assert len({record.key for record in records}) == len(records)
@@ -56,18 +56,18 @@ def test_a_round_is_not_told_without_a_run_that_failed(lost, profile, spent, mon
     store = spent[0]
     monkeypatch.setattr(sweeps, "sweep", lambda specs, _: [store.get(spec) for spec in specs if spec != failed])
     with pytest.raises(RuntimeError, match=f"{failed.file_name} failed"):
-        rounds.spend(profile, "methanol", store)
+        rounds.compare(profile, "methanol", store)
 
 
 def test_labels_are_only_added_and_the_budget_is_spent(profile, spent):
     _, table, _ = spent
-    settings = profile.planner["rounds"]
+    settings = profile.planner.rounds
     budget = table["minutes"].max()
     for _, part in table[table["way"] != rounds.ACCURATE_ONLY].groupby("way"):
         assert (part[["accurate", "cheap", "minutes"]].diff().dropna() >= 0).all(axis=None)
-        assert part["accurate"].iloc[0] == max(accurate for accurate, _ in settings["asteroid"])
-        assert part["cheap"].iloc[0] == max(cheap for _, cheap in settings["asteroid"])
-        accurate = budget / settings["budget"]
+        assert part["accurate"].iloc[0] == max(accurate for accurate, _ in settings.asteroid)
+        assert part["cheap"].iloc[0] == max(cheap for _, cheap in settings.asteroid)
+        accurate = budget / settings.budget
         assert budget - part["minutes"].iloc[-1] < 1.5 * accurate  # a label that is paid for in part is not bought
 
 
@@ -84,7 +84,7 @@ def test_records_alone_tell_it_again(profile, spent, monkeypatch):
     for path in (store.folder / "models").iterdir():
         path.unlink()
     monkeypatch.setattr(runs, "run", lambda *_, **__: pytest.fail("trained again"))
-    again, _ = rounds.spend(profile, "methanol", store)
+    again, _ = rounds.compare(profile, "methanol", store)
     assert again.equals(table)
 
 
@@ -126,19 +126,17 @@ def test_the_figure_has_a_line_for_every_way(spent):
 @pytest.mark.parametrize("name", profiles.names())
 def test_the_settings_of_a_profile_are_possible(name):
     profile = profiles.load(name)
-    assert set(profile.planner["rounds"]["molecules"]) <= set(profile.planner["molecules"])
-    for molecule in profile.planner["rounds"]["molecules"]:
+    assert set(profile.planner.rounds.molecules) <= set(profile.planner.molecules)
+    for molecule in profile.planner.rounds.molecules:
         specs = rounds.pilot_specs(profile, molecule)
         by_seed = len(specs) / len(profile.seeds)
         assert by_seed >= 8 and len(set(specs)) == len(specs)
-        last, settings = specs[-1], profile.planner["rounds"]
-        ratio = profile.planner["ratio"][molecule]
+        last, settings = specs[-1], profile.planner.rounds
+        ratio = profile.planner.ratio[molecule]
         assert last.method == "asteroid"
-        assert (last.budget, last.inaccurate_budget) == tuple(map(max, zip(*settings["asteroid"])))
-        assert (
-            last.budget + last.inaccurate_budget / ratio < settings["budget"] <= last.selection.candidates + last.budget
-        )
-        assert max(settings["standard"]) <= last.budget
+        assert (last.budget, last.inaccurate_budget) == tuple(map(max, zip(*settings.asteroid)))
+        assert last.budget + last.inaccurate_budget / ratio < settings.budget <= last.selection.candidates + last.budget
+        assert max(settings.standard) <= last.budget
 
 
 # A plan for what is left
@@ -159,17 +157,17 @@ def test_each_round_spends_as_much_of_either_kind_as_the_plan_says(profile, monk
     monkeypatch.setattr(rounds, "_fitted", lambda small: errors)
     one = rounds.pilot_specs(profile, "methanol")[-1]
     seconds, hours = (4.0, 1.0), 400 / 3600
-    purse = rounds._Purse("at random", "random", 2, [], [(15, 50)])
+    campaign = rounds._Campaign("at random", "random", 2, [], [(15, 50)])
     for _ in range(2):
-        spec = rounds._next(purse, hours, seconds, one, 3)
-    spent = [accurate * seconds[0] + cheap * seconds[1] for accurate, cheap in purse.sizes]
+        spec = rounds._next(campaign, hours, seconds, one, 3)
+    spent = [accurate * seconds[0] + cheap * seconds[1] for accurate, cheap in campaign.sizes]
     assert np.diff(spent) == pytest.approx((400 - 110) / 2, abs=4)
-    accurate, cheap = purse.sizes[-1]
+    accurate, cheap = campaign.sizes[-1]
     assert (spec.budget, spec.inaccurate_budget, spec.seed) == (accurate, cheap, 3)
     # Both kinds count alike: the best plan spends half on each, and so does every round towards it.
     assert 4 * accurate == pytest.approx(200, abs=8) and cheap == pytest.approx(200, abs=8)
-    assert np.diff([labels for _, labels in purse.sizes]) == pytest.approx(75, abs=4)
-    assert purse.expected == [errors.predict(*size)[0] for size in purse.sizes[1:]]
+    assert np.diff([labels for _, labels in campaign.sizes]) == pytest.approx(75, abs=4)
+    assert campaign.expected == [errors.predict(*size)[0] for size in campaign.sizes[1:]]
 
 
 def test_a_plan_keeps_what_was_bought():

@@ -100,11 +100,11 @@ def test_more_cheap_labels_than_there_are_is_an_error_before_any_training():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: Selection(10, "luck"), "unknown choice.*'luck'.*bias"),
+        (lambda: Selection(10, "luck"), "by is 'luck'.*bias"),
         (lambda: Selection(10, "bias", (5, 5)), "ascend"),
-        (lambda: Selection(10, "bias", (0, 5)), "ascend"),
-        (lambda: Selection(10, "bias", (2.5,)), "whole"),
-        (lambda: Selection(10, "bias", (5, 10)), "candidates is 10.*above"),
+        (lambda: Selection(10, "bias", (0, 5)), "rounds.0 is 0; "),
+        (lambda: Selection(10, "bias", (2.5,)), "rounds.0 is 2.5; "),
+        (lambda: Selection(10, "bias", (5, 10)), "of 10 candidates; .*ascend"),
         (lambda: Selection(0), "candidates is 0"),
         (lambda: replace(ASTEROID, budget=5, selection=Selection(10, "bias", (5,))), "budget is 5 after rounds"),
         (lambda: replace(ASTEROID, budget=11, selection=Selection(10)), "budget is 11.*10 candidates"),

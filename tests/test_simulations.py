@@ -102,7 +102,7 @@ def test_the_curve_of_a_long_run_keeps_its_largest_distances():
 @pytest.mark.parametrize("name", profiles.names())
 def test_simulations_are_of_the_fewest_accurate_and_the_most_cheap_labels_and_last_as_long_as_they_should(name):
     profile = profiles.load(name)
-    molecule, fewest = profile.dynamics["step_molecule"], min(profile.budgets)
+    molecule, fewest = profile.dynamics.step_molecule, min(profile.budgets)
     moved = simulated.potentials(profile, "egnn", molecule)
     sizes = {way: (moved[way].budget, moved[way].inaccurate_budget) for way in ("asteroid", "standard", "inaccurate")}
     assert sizes == {
@@ -112,7 +112,7 @@ def test_simulations_are_of_the_fewest_accurate_and_the_most_cheap_labels_and_la
     }
     for (way, timestep), spec in simulated.short_runs(profile, "egnn", molecule).items():
         assert spec.potential == moved[way] and spec.timestep == timestep and spec.steps % spec.every == 0
-        assert spec.steps * timestep == pytest.approx(profile.dynamics["length"], abs=5)  # fs
+        assert spec.steps * timestep == pytest.approx(profile.dynamics.length, abs=5)  # fs
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,12 @@ from asteroid.runs.methods import METHODS
 from asteroid.runs.records import Record, Store
 from asteroid.runs.selection import Selection
 from asteroid.runs.simulations import Simulation
-from asteroid.runs.spec import WITHOUT_VALIDATION, RunSpec, fingerprints
+from asteroid.runs.spec import RunSpec, fingerprints
 
 TOGETHER = {"methanol": "ccsd(t)", "formic_acid": "ccsd(t)"}
 BOTH = {"ccsd(t) of methanol", "pbe of methanol"}
+
+WITHOUT_VALIDATION = [name for name, method in METHODS.items() if not method.needs_validation]
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def test_settings_and_the_name_of_the_molecule_are_all_that_the_key_knows():
     ids=lambda one: one.file_name,
 )
 def test_what_json_keeps_of_a_run_is_the_run(one):
-    again = RunSpec.from_json(json.loads(json.dumps(asdict(one))))
+    again = RunSpec(**json.loads(json.dumps(asdict(one))))
     assert again == one and hash(again) == hash(one) and again.key == one.key
 
 
@@ -111,7 +113,7 @@ def test_what_json_keeps_of_a_run_is_the_run(one):
 )
 def test_what_is_no_run_is_refused(changes):
     with pytest.raises((ValueError, TypeError)):
-        RunSpec.from_json(json.loads(json.dumps(asdict(STANDARD))) | changes)
+        RunSpec(**json.loads(json.dumps(asdict(STANDARD))) | changes)
 
 
 # What a record says of its labels

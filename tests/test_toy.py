@@ -204,15 +204,15 @@ def test_whatever_decides_the_outcome_is_in_the_key(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"accurate": 0}, "accurate is 0, expected a whole number of 1 or more"),
-        ({"biased": 1}, "biased is 1, expected a whole number of 2 or more"),
-        ({"steps": 2.5, "outputs": 0}, "outputs is 0, .*; steps is 2.5, expected a whole number of 3"),
-        ({"biases": ()}, r"biases is \(\), expected one or more finite numbers"),
-        ({"biases": (0.0, float("nan"))}, "biases is .*, expected one or more finite numbers"),
-        ({"gammas": (0.0,)}, "gammas is .*, expected one or more numbers above 0"),
-        ({"learning_rates": (0.1, 0.1)}, "learning_rates is .*, each once"),
-        ({"seeds": (-1,)}, "seeds is .*, expected one or more whole numbers not below 0"),
-        ({"weight_decay": -1.0}, "weight_decay is -1.0, expected a number not below 0"),
+        ({"accurate": 0}, "accurate is 0; "),
+        ({"biased": 1}, "biased is 1; "),
+        ({"steps": 2.5, "outputs": 0}, "outputs is 0; .*; steps is 2.5; "),
+        ({"biases": ()}, "biases: .*one or more"),
+        ({"biases": (0.0, float("nan"))}, "biases.1 is nan; "),
+        ({"gammas": (0.0,)}, "gammas.0 is 0.0; "),
+        ({"learning_rates": (0.1, 0.1)}, "learning_rates: .*each once"),
+        ({"seeds": (-1,)}, "seeds.0 is -1; "),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; "),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -225,7 +225,7 @@ def test_settings_that_no_example_can_have_are_refused(change, message):
 def test_the_examples_of_a_profile(name):
     profile = profiles.load(name)
     sizes = toy.by_accurate(profile.toy)
-    assert [spec.accurate for spec in sizes] == list(profile.toy["accurate"]) and len(set(sizes)) > 1
+    assert [spec.accurate for spec in sizes] == list(profile.toy.accurate) and len(set(sizes)) > 1
     default = toy.by_choice(profile.toy)["as above"]
     assert default in sizes and default in toy.by_largest_bias(profile.toy)  # trained once, shown on three figures
     assert len(set(toy.by_choice(profile.toy).values())) == len(toy.by_choice(profile.toy))

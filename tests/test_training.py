@@ -231,8 +231,8 @@ def test_numpy_s_numbers_are_settings_that_a_file_can_hold():
 
 
 def test_equal_settings_are_written_alike():
-    config = TrainConfig(decay_steps=1e5, patience=np.float64(2000), learning_rate=1, plateau=math.inf)
-    same = TrainConfig(decay_steps=100_000, patience=2000, learning_rate=1.0, plateau=math.inf)
+    config = TrainConfig(decay_steps=1e5, patience=np.float64(2000), learning_rate=1)
+    same = TrainConfig(decay_steps=100_000, patience=2000, learning_rate=1.0)
     assert config == same and json.dumps(asdict(config)) == json.dumps(asdict(same))
 
 
@@ -351,32 +351,35 @@ def test_the_learning_rate_warms_up_and_decays():
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        *[(name, [1], [0, -1, math.nan, 1.5, "20"]) for name in ("steps", "batch_size", "eval_every")],
+        *[(name, [1], [0, -1, math.nan, 1.5, "many"]) for name in ("steps", "batch_size", "eval_every")],
         *[(name, [0.5], [0, -1, math.nan, None]) for name in ("learning_rate", "clip")],
         *[(name, [10**9], [0, -1, math.nan]) for name in ("decay_steps", "plateau", "patience")],
         *[(name, [0, 2], [-1, math.nan]) for name in ("warmup", "weight_decay")],
         ("decay_rate", [0.01, 1], [0, -0.1, 1.1, math.nan]),
         ("ema", [0, 0.99], [1, -0.1, math.nan]),
         ("rho", [0, 1], [-0.1, 1.1, math.nan]),
-        ("learning_rate", [1e-3], ["1e-3"]),  # which YAML takes for a text
     ],
 )
 def test_settings_out_of_their_range_are_refused_by_name(name, good, bad):
     for value in good:
         assert getattr(TrainConfig(**{name: value}), name) == value
     for value in bad:
-        with pytest.raises(ValueError, match=f"^TrainConfig: {name} is {value!r}, expected a "):
+        with pytest.raises(ValueError, match=f"^TrainConfig: {name} is {value!r}; "):
             TrainConfig(**{name: value})
 
 
+def test_a_number_that_yaml_takes_for_a_text_is_a_number():
+    assert TrainConfig(learning_rate="1e-3").learning_rate == 1e-3
+
+
 def test_all_wrong_settings_are_listed_at_once():
-    with pytest.raises(ValueError, match="steps is 0, .*; ema is 1, .*; rho is 2, "):
+    with pytest.raises(ValueError, match="steps is 0; .*; ema is 1; .*; rho is 2; "):
         TrainConfig(steps=0, ema=1, rho=2)
 
 
 def test_a_patience_that_would_end_before_the_first_evaluation_is_refused():
-    with pytest.raises(ValueError, match="compile is 'false', expected True, False or None"):
-        TrainConfig(compile="false")
+    with pytest.raises(ValueError, match="compile is 'perhaps'; "):
+        TrainConfig(compile="perhaps")
     with pytest.raises(ValueError, match=r"patience is 4, expected at least eval_every \(8\)"):
         replace(tiny.TRAIN, steps=12, eval_every=8, patience=4)
 

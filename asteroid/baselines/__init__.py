@@ -2,19 +2,9 @@
 
 import importlib.util
 
-_PACKAGES = {"sgdml": "sgdml", "ani": "torchani", "ani-1ccx": "torchani", "ani-1ccx-tuned": "torchani"}
 
-
-def missing(method: str) -> str | None:
-    """What a method of `methods.METHODS` lacks on this machine, in one line with the command that gets it, or None."""
-    package = _PACKAGES.get(method)
-    if package is not None and importlib.util.find_spec(package) is None:
-        return f"{method} needs the package {package}: `pip install -c constraints.txt {package}`"
-    if method.startswith("ani-1ccx"):
-        from asteroid.baselines import ani
-
-        try:
-            ani.published_weights()
-        except FileNotFoundError as error:
-            return str(error)
+def missing_package(name: str) -> str | None:
+    """None where a package is installed, else one line with the command that installs it."""
+    if importlib.util.find_spec(name) is None:
+        return f"the package {name} is not installed: `pip install -c constraints.txt {name}`"
     return None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from asteroid import identity, models, stages, training
+from asteroid.baselines import missing_package
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField, force_on
 from asteroid.models.ani import ANI, ANIConfig, package
@@ -27,6 +28,14 @@ from asteroid.training import losses
 
 WEIGHTS = "ASTEROID_ANI1CCX"
 """Variable of the environment that holds the path of the weights, where they cannot be fetched."""
+
+WEIGHTS_FILE = "ani1ccx_state_dict.pt"
+"""Its name, which is that of TorchANI's copy too."""
+
+_HOW_TO_GET = (
+    "Where there is a network, run `python -c 'import torchani; torchani.models.ANI1ccx()'`; elsewhere copy its file "
+    f"StateDicts/{WEIGHTS_FILE} and set {WEIGHTS} to its path"
+)
 
 MEMBERS = 8  # networks of ANI-1ccx
 
@@ -53,11 +62,20 @@ def published_weights() -> dict[str, Tensor]:
             return dict(torchani.models.ANI1ccx().state_dict())
     except Exception as error:  # whatever the network has to say
         raise FileNotFoundError(
-            "ANI-1ccx needs the weights of its authors, which could not be fetched "
-            f"({type(error).__name__}). Where there is a network, run `python -c 'import torchani; "
-            "torchani.models.ANI1ccx()'`; elsewhere copy its file StateDicts/ani1ccx_state_dict.pt and set "
-            f"{WEIGHTS} to its path"
+            f"ANI-1ccx needs the weights of its authors, which could not be fetched ({type(error).__name__}). "
+            + _HOW_TO_GET
         ) from None
+
+
+def missing() -> str | None:
+    """What ANI-1ccx lacks on this machine, in one line with the command that gets it; nothing is fetched to see."""
+    if lacking := missing_package("torchani"):
+        return lacking
+    path = os.environ.get(WEIGHTS)
+    if Path(path or package().paths.state_dicts_dir() / WEIGHTS_FILE).is_file():
+        return None
+    where = f" ({WEIGHTS} is {path!r}, and there is no such file)" if path else ""
+    return f"ANI-1ccx needs the weights of its authors{where}. {_HOW_TO_GET}"
 
 
 @contextlib.contextmanager

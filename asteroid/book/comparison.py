@@ -7,7 +7,7 @@ import numpy as np
 
 from asteroid import runs, statistics
 from asteroid.profiles import Profile
-from asteroid.runs.methods import TRADING
+from asteroid.runs.methods import METHODS
 from asteroid.runs.records import Record
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def table(profile: Profile, records: Iterable[Record]) -> "pd.DataFrame":
         records: of the runs.
     """
     rows = runs.table(records)
-    paid = rows["method"].isin(TRADING) & (rows["inaccurate"] == profile.inaccurate)
+    paid = rows["method"].map(lambda name: METHODS[name].trades) & (rows["inaccurate"] == profile.inaccurate)
     rows["total_budget"] = rows["budget"] + np.where(paid, profile.given_up, 0)
     return rows
 

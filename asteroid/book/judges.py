@@ -200,7 +200,7 @@ def between(evidence: Evidence) -> Finding:
             value = rows["force_mae"].mean()
             errors = labelled[labelled["molecule"] == molecule].groupby(["inaccurate", "inaccurate_budget"])
             best = errors["force_mae"].mean().groupby("inaccurate").min()
-            low, high = best[profile.inaccurate], best[profile.empirical["level"]]
+            low, high = best[profile.inaccurate], best[profile.empirical.level]
             name = f"{_name(molecule)}, {MODEL_NAMES[model]}"
             holds[name] = bool(low < value < high)
             said.append(f"{name}: {value:.1f}, labels {low:.1f} and {high:.1f} kcal/mol/Å")
@@ -209,7 +209,7 @@ def between(evidence: Evidence) -> Finding:
 
 def stable(evidence: Evidence) -> Finding:
     """Fig 6a: which simulations lost a replica."""
-    molecule = evidence.profile.dynamics["molecule"]
+    molecule = evidence.profile.dynamics.molecule
     found = evidence.simulations(simulated.long_runs(evidence.profile, "egnn", molecule))
     lost = {name: sum(record.failed) for name, record in found.items()}
     holds = {
@@ -224,14 +224,14 @@ def stable(evidence: Evidence) -> Finding:
 
 def longer_steps(evidence: Evidence) -> Finding:
     """Fig 6b: the longest step at which nine in ten simulations last, by method."""
-    profile, molecule = evidence.profile, evidence.profile.dynamics["step_molecule"]
+    profile, molecule = evidence.profile, evidence.profile.dynamics.step_molecule
     found = evidence.simulations(simulated.short_runs(profile, "egnn", molecule))
     longest = {"standard": 0.0, "asteroid": 0.0}
     apart = []
     for (name, step), record in found.items():
         if np.mean(record.failed) <= 0.1:
             longest[name] = max(longest[name], step)
-    for step in profile.dynamics["step_sizes"]:
+    for step in profile.dynamics.step_sizes:
         failed = {name: found[name, step].failed for name in longest}
         lows = {name: stability.proportion(len(f) - sum(f), len(f)) for name, f in failed.items()}
         if lows["asteroid"][1] > lows["standard"][2]:

@@ -7,11 +7,9 @@ from functools import cache
 
 import numpy as np
 
-from asteroid import datasets, machine, models, runs, stages
-from asteroid.baselines import ani, sgdml
-from asteroid.datasets import LabelledSet
-from asteroid.force_field import ForceField
+from asteroid import datasets, machine, runs
 from asteroid.runs import RunSpec
+from asteroid.runs.methods import METHODS
 
 CALLS = 200
 _TO_COME = 10_000  # as many calls as dynamics makes, so that the model's graph is used
@@ -31,12 +29,11 @@ def seconds_per_step(spec: RunSpec) -> float | None:
     Returns:
         Seconds; None where a package of the method is missing, or a cheap level was never timed.
     """
-    if spec.method == "sgdml":
-        same = replace(spec, seed=0)
-    elif spec.method in ("delta", "ani-1ccx", "ani-1ccx-tuned"):
-        same = replace(spec, seed=0, budget=1)
-    else:
-        same = replace(spec, seed=0, budget=1, inaccurate_budget=0, method="standard")
+    same, is_network = replace(spec, seed=0), spec.about.untrained is METHODS["standard"].untrained
+    if is_network:
+        same = replace(same, budget=1)
+    if is_network and not spec.about.computes_cheap_level:
+        same = replace(same, method="standard", inaccurate_budget=0)
     return _measured(same)
 
 
@@ -45,25 +42,14 @@ def _measured(spec: RunSpec) -> float | None:
     labels = datasets.load(spec.molecule, level=spec.accurate)
     try:
         with machine.one_thread():
-            force_field = _force_field(spec, labels)
+            force_field = spec.about.untrained(spec, runs.split_of(spec))
             seconds = _shortest(force_field.evaluator(labels.z.numpy(), _TO_COME), labels.pos.numpy())
     except ImportError:
         return None
-    if spec.method != "delta":
+    if not spec.about.computes_cheap_level:
         return seconds
     price = datasets.load(spec.molecule, level=spec.inaccurate).median_seconds
     return None if price is None else seconds + price
-
-
-def _force_field(spec: RunSpec, labels: LabelledSet) -> ForceField | sgdml.SGDMLForceField:
-    if spec.method == "sgdml":
-        split = runs.split_of(spec)
-        return sgdml.train(split.train, split.valid, sigmas=sgdml.SIGMAS[:1])
-    if spec.method.startswith("ani-1ccx"):
-        model = models.build("ani", members=ani.MEMBERS)
-    else:
-        model = stages.initial_model(spec.recipe, labels, spec.seed)
-    return ForceField(model, labels.z, 0.0, labels.level)
 
 
 def _shortest(evaluate: Callable, pos: np.ndarray) -> float:

@@ -12,9 +12,8 @@ import numpy as np
 
 from asteroid import models
 from asteroid.runs import RunSpec
-from asteroid.runs.methods import METHODS, MODEL_NAMES
+from asteroid.runs.methods import MODEL_NAMES
 from asteroid.stages import Recipe
-from asteroid.training import TrainConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +54,16 @@ def table(specs: Iterable[RunSpec], recorded: StepSeconds, speed_up: float = SPE
         every = _by_settings(needed) | every
     runs, steps, hours, estimated = Counter(), Counter(), Counter(), set()
     for settings, spec in every.items():
-        model, method = spec.recipe.model, METHODS[spec.method]
+        model, method = spec.recipe.model, spec.about.label
         if spec.method == "standard" and settings not in wanted:
             method = "stage 1 of ASTEROID"
-        trained = [name for name, _ in spec.together] if spec.method == "multi-not-tuned" else [spec.molecule]
+        trained = [name for name, _ in spec.together] if spec.about.serves_all else [spec.molecule]
         row = (MODEL_NAMES.get(model, model), spec.molecule if len(trained) == 1 else "several", method)
         runs[row] += 1
-        if not trainings(spec):
+        trainings = spec.about.trainings(spec.recipe)
+        if not trainings:
             steps[row] = hours[row] = np.nan
-        for molecule, (kind, config) in product(trained, trainings(spec)):
+        for molecule, (kind, config) in product(trained, trainings):
             seconds = recorded.get((model, molecule, kind))
             if seconds is None:
                 estimated.add(row)
@@ -101,26 +101,6 @@ def report(specs: Iterable[RunSpec], folder: Path, speed_up: float = SPEED_UP) -
     if "none" in totals.index:
         lines.append(f"Not in these hours: {totals.loc['none', 'runs']:.0f} runs of which no step was ever timed.")
     return "\n".join([*lines, "Hours are of one training after the other, whatever is recorded already."])
-
-
-def trainings(spec: RunSpec) -> list[tuple[str, TrainConfig]]:
-    """Kind and settings of each training of a run, without those that it builds on; none for sGDML and ANI."""
-    recipe = spec.recipe
-    stage_two, stage_three = ("inaccurate", recipe.inaccurate), ("fine-tuning", recipe.fine_tuning)
-    return {
-        "standard": [("standard", recipe.accurate)],
-        "inaccurate": [stage_two],
-        "asteroid": [stage_three] * len(recipe.gammas),
-        "asteroid-unweighted": [stage_three],
-        "asteroid-not-tuned": [stage_two] * len(recipe.gammas),
-        "asteroid-multi": [stage_three],
-        "multi-not-tuned": [stage_two] * len(recipe.gammas),  # of each molecule
-        "score-matching-not-tuned": [("score-matching", recipe.score_matching)],
-        "score-matching": [("fine-tuning", recipe.score_fine_tuning)],
-        "delta": [("standard", recipe.accurate)],
-        "fidelity": [("fidelity", recipe.accurate)],
-        "two-heads": [("two-heads", recipe.accurate)],
-    }.get(spec.method, [])
 
 
 def recorded_step_seconds(folder: Path) -> dict[tuple[str, str, str], float]:

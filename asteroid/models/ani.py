@@ -84,6 +84,7 @@ def package() -> Any:
             import torchani
             import torchani.arch
             import torchani.models
+            import torchani.paths
     except ImportError as error:
         raise ImportError("TorchANI is not installed: `pip install -c constraints.txt torchani`") from error
     return torchani

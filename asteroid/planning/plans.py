@@ -29,7 +29,7 @@ def seconds_per_label(profile: Profile, molecule: str) -> tuple[float, float]:
     levels = (profile.accurate_level(molecule), profile.inaccurate)
     accurate, cheap = (datasets.load(molecule, level=level).median_seconds for level in levels)
     if accurate is None or cheap is None:
-        return float(profile.planner["ratio"][molecule]), 1.0
+        return float(profile.planner.ratio[molecule]), 1.0
     return accurate, cheap
 
 
@@ -170,13 +170,13 @@ def verdicts(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFra
     """
     import pandas as pd
 
-    model = profile.planner["model"]
+    model = profile.planner.model
     empirical = profile.empirical_specs(model, (molecule,))
     fewest = min(spec.budget for spec in empirical)
     by_level = {
         profile.inaccurate: profile.low_resource("asteroid", model, (molecule,)),
         profile.sampled: profile.planner_specs(molecule)["sampled"],
-        profile.empirical["level"]: [spec for spec in empirical if spec.budget == fewest],
+        profile.empirical.level: [spec for spec in empirical if spec.budget == fewest],
     }
     standard = {spec.seed: spec for spec in profile.low_resource("standard", model, (molecule,))}
     rows, records = {}, {}

@@ -24,7 +24,7 @@ ONE_PLAN, ACCURATE_ONLY = "one plan", "accurate labels only"
 
 
 @dataclass
-class _Purse:
+class _Campaign:
     """What one way of spending has bought so far, and what it has seen."""
 
     way: str
@@ -35,7 +35,7 @@ class _Purse:
     expected: list[float] = field(default_factory=list)  # error of each round's training, by the plan before it
 
 
-def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFrame", list[Record]]:
+def compare(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFrame", list[Record]]:
     """Spend a budget in every way, once for each seed; trainings that are missing are made.
 
     Pilots take the first labels. Then each round plans the whole budget from all trainings of this seed so far, buys an
@@ -44,7 +44,7 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
     stands standard training with accurate labels for the whole budget, of which no pilot was paid.
 
     Args:
-        profile: its `planner["rounds"]` says pilots, budget and number of rounds.
+        profile: its `planner.rounds` says pilots, budget and number of rounds.
         molecule: one of those of the page on planning.
         store: of the records.
 
@@ -59,36 +59,36 @@ def spend(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFram
     """
     import pandas as pd
 
-    settings, specs = profile.planner["rounds"], pilot_specs(profile, molecule)
-    alone = [replace(specs[0], budget=settings["budget"], seed=seed) for seed in profile.seeds]
+    settings, specs = profile.planner.rounds, pilot_specs(profile, molecule)
+    alone = [replace(specs[0], budget=settings.budget, seed=seed) for seed in profile.seeds]
     made = {record.spec: record for record in sweeps.sweep([*specs, *alone], store)}
-    bought = tuple(max(size) for size in zip(*settings["asteroid"]))
-    ways = {ONE_PLAN: ("random", 1)} | {CHOICES[by]: (by, settings["number"]) for by in _choices(specs[-1])}
+    bought = tuple(max(size) for size in zip(*settings.asteroid))
+    ways = {ONE_PLAN: ("random", 1)} | {CHOICES[by]: (by, settings.number) for by in _choices(specs[-1])}
     _check_made([*specs, *alone], made, store)
     small = {seed: [made[spec] for spec in specs if spec.seed == seed] for seed in profile.seeds}
-    purses = {
-        (way, seed): _Purse(way, by, number, list(records), [bought])
+    campaigns = {
+        (way, seed): _Campaign(way, by, number, list(records), [bought])
         for way, (by, number) in ways.items()
         for seed, records in small.items()
     }
-    purses |= {
-        (ACCURATE_ONLY, spec.seed): _Purse(ACCURATE_ONLY, "random", 0, [made[spec]], [(spec.budget, 0)])
+    campaigns |= {
+        (ACCURATE_ONLY, spec.seed): _Campaign(ACCURATE_ONLY, "random", 0, [made[spec]], [(spec.budget, 0)])
         for spec in alone
     }
     seconds = plans.seconds_per_label(profile, molecule)
-    hours = settings["budget"] * seconds[0] / 3600
-    for _ in range(settings["number"]):
+    hours = settings.budget * seconds[0] / 3600
+    for _ in range(settings.number):
         wanted = [
-            (purse, _next(purse, hours, seconds, specs[-1], seed))
-            for (_, seed), purse in purses.items()
-            if len(purse.sizes) <= purse.rounds
+            (campaign, _next(campaign, hours, seconds, specs[-1], seed))
+            for (_, seed), campaign in campaigns.items()
+            if len(campaign.sizes) <= campaign.rounds
         ]
         made = {record.spec: record for record in sweeps.sweep([spec for _, spec in wanted], store)}
         _check_made([spec for _, spec in wanted], made, store)
-        for purse, spec in wanted:
-            purse.records.append(made[spec])
-    rows = [row for (_, seed), purse in purses.items() for row in _rows(purse, seed, seconds, settings["number"])]
-    found = {record.key: record for purse in purses.values() for record in purse.records}
+        for campaign, spec in wanted:
+            campaign.records.append(made[spec])
+    rows = [row for (_, seed), campaign in campaigns.items() for row in _rows(campaign, seed, seconds, settings.number)]
+    found = {record.key: record for campaign in campaigns.values() for record in campaign.records}
     return pd.DataFrame(rows), list(found.values())
 
 
@@ -99,7 +99,7 @@ def _check_made(specs: list[RunSpec], made: Mapping[RunSpec, Record], store: Sto
 
 
 def outcome(table: "pd.DataFrame") -> "pd.DataFrame":
-    """What came out of `spend`, after each round.
+    """What came out of `compare`, after each round.
 
     Returns:
         A row per way and round: mean labels, core minutes, expected and found errors (kcal/mol/Å) over seeds, and by
@@ -129,10 +129,10 @@ def _choices(one: RunSpec) -> list[str]:
 
 def pilot_specs(profile: "Profile", molecule: str) -> list[RunSpec]:
     """The pilots of all seeds; the last of each seed has all labels that the pilots take."""
-    settings = profile.planner["rounds"]
-    one = profile.specs("standard", profile.planner["model"], (molecule,))[0]
-    candidates = Selection(max(cheap for _, cheap in settings["asteroid"]))
-    sizes = [*((labels, 0) for labels in settings["standard"]), *sorted(map(tuple, settings["asteroid"]))]
+    settings = profile.planner.rounds
+    one = profile.specs("standard", profile.planner.model, (molecule,))[0]
+    candidates = Selection(max(cheap for _, cheap in settings.asteroid))
+    sizes = [*((labels, 0) for labels in settings.standard), *sorted(settings.asteroid)]
     return [
         replace(
             one,
@@ -147,23 +147,23 @@ def pilot_specs(profile: "Profile", molecule: str) -> list[RunSpec]:
     ]
 
 
-def _next(purse: _Purse, hours: float, seconds: tuple[float, float], one: RunSpec, seed: int) -> RunSpec:
+def _next(campaign: _Campaign, hours: float, seconds: tuple[float, float], one: RunSpec, seed: int) -> RunSpec:
     """The training of the next round, like one of ASTEROID's pilots; its size and what to expect of it are noted."""
-    accurate, cheap = purse.sizes[-1]
-    errors = _fitted(tuple(plans.pilots(purse.records)))
+    accurate, cheap = campaign.sizes[-1]
+    errors = _fitted(tuple(plans.pilots(campaign.records)))
     plan = planner.plan(hours, errors, *seconds, bought=(accurate, cheap))
     if plan.accurate is None:
         raise ValueError(f"no plan can be made after {accurate} accurate and {cheap} cheap labels. {plan.advice}")
-    left = purse.rounds - (len(purse.sizes) - 1)
+    left = campaign.rounds - (len(campaign.sizes) - 1)
     money = (3600 * hours - accurate * seconds[0] - cheap * seconds[1]) / left
     more_cheap = (plan.cheap - cheap) // left
     more_accurate = int((money - more_cheap * seconds[1]) / seconds[0] + 1e-6)
     size = (accurate + more_accurate, cheap + more_cheap)
-    purse.expected.append(errors.predict(*size)[0])
-    purse.sizes.append(size)
+    campaign.expected.append(errors.predict(*size)[0])
+    campaign.sizes.append(size)
     # A round may buy cheap labels only.
-    before = sorted({labels for labels, _ in purse.sizes if labels < size[0]})
-    selection = replace(one.selection, by=purse.by, rounds=tuple(before))
+    before = sorted({labels for labels, _ in campaign.sizes if labels < size[0]})
+    selection = replace(one.selection, by=campaign.by, rounds=tuple(before))
     return replace(one, budget=size[0], inaccurate_budget=size[1], seed=seed, selection=selection)
 
 
@@ -173,14 +173,14 @@ def _fitted(small: tuple[Pilot, ...]) -> ErrorModel:
     return pilots.fit_pilots(small, draws=50)
 
 
-def _rows(purse: _Purse, seed: int, seconds: tuple[float, float], last: int) -> Iterable[dict[str, object]]:
-    first = len(purse.records) - len(purse.expected) - 1
-    trainings = zip(purse.sizes, [float("nan"), *purse.expected], purse.records[first:], strict=True)
+def _rows(campaign: _Campaign, seed: int, seconds: tuple[float, float], last: int) -> Iterable[dict[str, object]]:
+    first = len(campaign.records) - len(campaign.expected) - 1
+    trainings = zip(campaign.sizes, [float("nan"), *campaign.expected], campaign.records[first:], strict=True)
     for number, ((accurate, cheap), expected, record) in enumerate(trainings):
         yield {
-            "way": purse.way,
+            "way": campaign.way,
             "seed": seed,
-            "round": number * last // purse.rounds if purse.rounds else last,
+            "round": number * last // campaign.rounds if campaign.rounds else last,
             "accurate": accurate,
             "cheap": cheap,
             "minutes": (accurate * seconds[0] + cheap * seconds[1]) / 60,

@@ -106,7 +106,7 @@ def rounds(table: pd.DataFrame) -> Figure:
     """Error against the cost of the labels, round by round, for each way of choosing them.
 
     Args:
-        table: from `rounds.spend`, with a column `molecule`; a panel per molecule.
+        table: from `rounds.compare`, with a column `molecule`; a panel per molecule.
     """
     molecules = list(dict.fromkeys(table["molecule"]))
     figure, panels = grid(len(molecules), 4.0)

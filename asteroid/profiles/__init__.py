@@ -6,20 +6,33 @@ is the paper's molecules with models that two cores can train; `paper` is the pu
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
+from asteroid.profiles.sections import (
+    ANIRecipe,
+    Dynamics,
+    Empirical,
+    Planner,
+    Quickstart,
+    Recipes,
+    Tuning,
+    YourMolecule,
+)
 from asteroid.runs import RunSpec
-from asteroid.stages import STAGES, Recipe
-from asteroid.training import TrainConfig
+from asteroid.runs.methods import METHODS
+from asteroid.runs.toy import ToySizes
+from asteroid.stages import Recipe
+from asteroid.validation import EachOnce, validated
 
 FOLDER = Path(__file__).parent
 
 
-@dataclass(frozen=True)
+@validated
 class Profile:
     """Size of the experiments.
 
@@ -35,58 +48,42 @@ class Profile:
         cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
         sampled: level that drove the simulation whose geometries score matching learns from.
         geometries: numbers of them.
-        empirical: the `level` whose labels count as free, how many `labels` of it there are, and the `budgets` of
-            accurate ones beside them (Table 1 and appendix A.3).
+        empirical: labels that count as free (Table 1 and appendix A.3).
         gammas: values of γ, in units of the median bias, whose effect is shown (Fig 7a).
         together: molecules that share one pre-training (Table 5), two or more, or none.
-        planner: of the page on planning: `model` and `molecules`; of its pilots, the labels of `standard` training and
-            the pairs of accurate and cheap ones of `asteroid`; and, by molecule, the `ratio` of what an accurate label
-            costs to what a cheap one does, rounded, at which the paper's split is bought. Of `rounds`, `molecules`, the
-            `budget` in accurate labels, their `number`, and the pilots with which they begin, `standard` and
-            `asteroid`; the frames of the pilots' cheap labels are the candidates for accurate ones.
+        planner, quickstart, your_molecule, dynamics, tuning, toy: of single pages, see `profiles.sections` and
+            `runs.toy`.
         seeds: of splits, initial weights and shuffles.
         valid, test: accurate frames held out.
         recipes: settings by model.
         ani: settings of the recipe of ANI-1ccx, which has a model of its own.
-        quickstart: of the notebook that trains while one watches: budget, inaccurate_budget, md_steps, recipes.
-        your_molecule: of the notebook that makes its own labels: what it does where its parameters say nothing else
-            (smiles, cheap_level, accurate_level, budget_hours), its `sampling`, `trainings` (of each way),
-            md_steps, recipes.
-        dynamics: of the simulations: molecule, steps and replicas of the long ones (Fig 6a), step_molecule,
-            step_sizes, length (fs) and number (runs) of the short ones (Fig 6b).
-        tuning: of the page that shows how recipes were found: the `molecules` (levels and numbers of labels) and the
-            one where settings were `searched`; by model and optimiser, the `learning_rates`, that which was chosen
-            first; the rates of the last stage, `fine_tuning`; the `lengths` by method, in those of the recipe; and the
-            molecules that are `repeated` with so many `seeds`.
-        toy: of the toy example (appendix A.5): numbers of `accurate` points, `few` of them where something else varies,
-            the `largest_bias` of a point, `steps`, and the number of `seeds`.
     """
 
     name: str
-    molecules: tuple[str, ...]
+    molecules: EachOnce[str]
     accurate: str | Mapping[str, str]
     inaccurate: str
-    budgets: tuple[int, ...]
-    few: tuple[int, ...]
-    given_up: int
-    inaccurate_budgets: tuple[int, ...]
-    cheap_alone: Mapping[str, tuple[int, ...]]
+    budgets: EachOnce[PositiveInt]
+    few: tuple[PositiveInt, ...]
+    given_up: PositiveInt
+    inaccurate_budgets: EachOnce[PositiveInt]
+    cheap_alone: Mapping[str, EachOnce[PositiveInt]]
     sampled: str
-    geometries: tuple[int, ...]
-    empirical: Mapping[str, Any]
-    gammas: tuple[float, ...]
+    geometries: EachOnce[PositiveInt]
+    empirical: Empirical
+    gammas: EachOnce[PositiveFloat]
     together: tuple[str, ...]
-    planner: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    valid: int
-    test: int
-    recipes: Mapping[str, Recipe]
-    ani: Recipe
-    quickstart: Mapping[str, Any]
-    your_molecule: Mapping[str, Any]
-    dynamics: Mapping[str, Any]
-    toy: Mapping[str, Any]
-    tuning: Mapping[str, Any]
+    planner: Planner
+    seeds: EachOnce[NonNegativeInt]
+    valid: PositiveInt
+    test: PositiveInt
+    recipes: Recipes
+    ani: ANIRecipe
+    quickstart: Quickstart
+    your_molecule: YourMolecule
+    dynamics: Dynamics
+    toy: ToySizes
+    tuning: Tuning
 
     def accurate_level(self, molecule: str) -> str:
         """Level of a molecule's accurate labels; ValueError lists the molecules where the level depends on them."""
@@ -98,7 +95,7 @@ class Profile:
 
     def recipe(self, model: str, quick: bool = False) -> Recipe:
         """Settings of a model, or the quickstart's; ValueError lists the models that the profile has."""
-        recipes = self.quickstart["recipes"] if quick else self.recipes
+        recipes = self.quickstart.recipes if quick else self.recipes
         if model not in recipes:
             part = "the quickstart of profile" if quick else "profile"
             raise ValueError(f"{part} {self.name!r} has no model {model!r}; it has: {', '.join(recipes)}")
@@ -110,32 +107,15 @@ class Profile:
         Args:
             method: one of `methods.METHODS`.
             model: name of the architecture; of the method "ani" it is always "ani".
-            molecules: one or several, by default the profile's; of the method "asteroid-multi" those that it trains
-                together, of "ani" the profile's among these.
+            molecules: one or several, by default the profile's; of a method that trains several together, those that
+                it trains.
         """
-        recipe = self.ani if method == "ani" else self.recipe(model)
-        if method in ("standard", "sgdml", "ani-1ccx-tuned"):
-            sizes = [(budget, self.inaccurate, 0) for budget in self.budgets]
-        elif method == "ani-1ccx":
-            sizes = [(0, self.inaccurate, 0)]
-        elif method == "delta":  # one cheap label for each accurate one
-            sizes = [(budget - self.given_up, self.inaccurate, 0) for budget in self.budgets]
-        elif method == "inaccurate":
-            sizes = [(0, level, labels) for level, numbers in self.cheap_alone.items() for labels in numbers]
-        elif method == "score-matching-not-tuned":
-            sizes = [(0, self.sampled, frames) for frames in self.geometries]
-        elif method == "score-matching":
-            sizes = [(budget, self.sampled, max(self.geometries)) for budget in self.budgets]
-        elif method == "asteroid-multi":
-            sizes = [(min(self.budgets) - self.given_up, self.inaccurate, max(self.inaccurate_budgets))]
-        else:
-            # Those that ASTEROID is compared with get the cheap labels with which it does best.
-            amounts = self.inaccurate_budgets if method.startswith("asteroid") else [max(self.inaccurate_budgets)]
-            sizes = [(budget - self.given_up, self.inaccurate, labels) for labels in amounts for budget in self.budgets]
+        about, recipe = METHODS[method], self.ani if method == "ani" else self.recipe(model)
+        budgets = [budget - self.given_up * about.trades for budget in self.budgets]
+        budgets = [0] if "budget" in about.unused else budgets
         together = {molecule: self.accurate_level(molecule) for molecule in self.together}
         if molecules is None:
-            among = {"asteroid-multi": self.together, "ani": [one for one in self.molecules if one in together]}
-            molecules = among.get(method, self.molecules)
+            molecules = self.molecules if "together" in about.unused else self.together
         elif isinstance(molecules, str):
             molecules = (molecules,)
         return [
@@ -153,9 +133,27 @@ class Profile:
                 together=together,
             )
             for molecule in molecules
-            for budget, level, labels in sizes
+            for level, labels in self.cheap_labels[about.cheap]
+            for budget in budgets
             for seed in self.seeds
         ]
+
+    @property
+    def cheap_labels(self) -> dict[str, list[tuple[str, int]]]:
+        """Level and numbers of the cheap labels that methods get, by `Method.cheap`.
+
+        Those that ASTEROID is compared with get the number with which it does best.
+        """
+        numbers = [(self.inaccurate, labels) for labels in self.inaccurate_budgets]
+        geometries = [(self.sampled, frames) for frames in self.geometries]
+        return {
+            "none": [(self.inaccurate, 0)],
+            "all": numbers,
+            "most": [max(numbers)],
+            "alone": [(level, labels) for level, many in self.cheap_alone.items() for labels in many],
+            "geometries": geometries,
+            "most geometries": [max(geometries)],
+        }
 
     def few_specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
         """Standard training or ASTEROID with `few` accurate labels, all of which are learned from.
@@ -183,16 +181,16 @@ class Profile:
         But for the ways that are compared (`compared`), which may lack a package, those that choose their frames as
         they go (`rounds`), and variants of settings that single pages make.
         """
-        methods = ("standard", "inaccurate", "asteroid", "asteroid-multi", "score-matching-not-tuned", "score-matching")
+        methods = ("standard", "inaccurate", "asteroid", "score-matching-not-tuned", "score-matching")
         specs = []
         for model in self.recipes:
             specs += [spec for method in methods for spec in self.specs(method, model)]
-            for part in ("asteroid-not-tuned", "asteroid-unweighted"):
+            for part in ("asteroid-not-tuned", "asteroid-unweighted", "asteroid-multi"):
                 specs += self.low_resource(part, model)
             specs += self.empirical_specs(model)
             specs += [spec for method in ("standard", "asteroid") for spec in self.few_specs(method, model)]
         specs += [spec for gamma in self.gammas for spec in self.gamma_specs("gemnet-t", gamma)]
-        for molecule in self.planner["molecules"]:
+        for molecule in self.planner.molecules:
             specs += [spec for part in self.planner_specs(molecule).values() for spec in part]
         return specs
 
@@ -204,7 +202,7 @@ class Profile:
         As in the paper, every model is at the smallest budget (Table 1), GemNet at larger ones too (appendix A.3). Our
         own is `longer`: the last stage is then as long as after score matching.
         """
-        level, labels, budgets = (self.empirical[name] for name in ("level", "labels", "budgets"))
+        level, labels, budgets = self.empirical.level, self.empirical.labels, self.empirical.budgets
         if not model.startswith("gemnet"):
             budgets = [min(budgets)]
         recipe = self.recipe(model)
@@ -230,10 +228,10 @@ class Profile:
         measured ratio. "sampled" is ASTEROID with the fewest accurate labels and cheap ones of the level that drove the
         simulation, to judge the bias report by.
         """
-        model, cheap = self.planner["model"], self.given_up * self.planner["ratio"][molecule]
-        larger = [budget for budget in self.budgets if budget > max(self.planner["standard"])]
+        model, cheap = self.planner.model, self.given_up * self.planner.ratio[molecule]
+        larger = [budget for budget in self.budgets if budget > max(self.planner.standard)]
         sizes = {
-            "pilots": [*((labels, 0) for labels in self.planner["standard"]), *map(tuple, self.planner["asteroid"])],
+            "pilots": [*((labels, 0) for labels in self.planner.standard), *self.planner.asteroid],
             "fixed": [(budget - self.given_up, cheap) for budget in larger],
         }
         one = self.specs("standard", model, (molecule,))[0]
@@ -261,10 +259,10 @@ class Profile:
         method and seed.
         """
         recipe, tuning = self.recipe(model), self.tuning
-        searched = tuning["searched"]
+        searched = tuning.searched
 
         def spec(molecule: str, method: str, recipe: Recipe, seed: int = self.seeds[0]) -> RunSpec:
-            sizes = dict(tuning["molecules"][molecule])
+            sizes = asdict(tuning.molecules[molecule])
             if method != "standard":  # at the cost of standard training's
                 sizes["budget"] -= self.given_up
             return RunSpec(molecule=molecule, method=method, recipe=recipe, seed=seed, valid=self.valid, **sizes)
@@ -282,18 +280,18 @@ class Profile:
                 (molecule, optimizer, rate): spec(
                     molecule, "standard", changed("accurate", optimizer=optimizer, learning_rate=rate)
                 )
-                for molecule in tuning["molecules"]
-                for optimizer, rates in tuning["learning_rates"][model].items()
+                for molecule in tuning.molecules
+                for optimizer, rates in tuning.learning_rates[model].items()
                 for rate in (rates if molecule == searched else rates[:1])
             },
             "lengths": {
                 (method, factor): spec(searched, method, longer(stage_of[method], factor))
-                for method, factors in tuning["lengths"].items()
+                for method, factors in tuning.lengths.items()
                 for factor in factors
             },
             "rates": {
                 (rate,): spec(searched, "asteroid", changed("fine_tuning", learning_rate=rate))
-                for rate in tuning["fine_tuning"]
+                for rate in tuning.fine_tuning
             },
             "validation": {
                 (method, valid): replace(spec(searched, run, changed("accurate")), budget=budget, valid=valid)
@@ -303,9 +301,9 @@ class Profile:
             },
             "seeds": {
                 (molecule, method, seed): spec(molecule, method, recipe, seed)
-                for molecule in tuning["repeated"]
+                for molecule in tuning.repeated
                 for method in ("standard", "asteroid")
-                for seed in range(tuning["seeds"])
+                for seed in range(tuning.seeds)
             },
         }
 
@@ -331,7 +329,7 @@ class Profile:
                 replace(spec, method="delta", inaccurate=self.sampled) for spec in free
             ]
         return ways | {
-            "ANI's recipe": self.low_resource("ani", model),
+            "ANI's recipe": self.low_resource("ani", model, [one for one in self.molecules if one in self.together]),
             "ANI-1ccx": self.specs("ani-1ccx", model),
             "ANI-1ccx, fine-tuned": self.low_resource("ani-1ccx-tuned", model),
         }
@@ -351,23 +349,7 @@ def load(name: str) -> Profile:
     if name not in names():
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(names())}")
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    known = {field.name for field in fields(Profile)} - {"name"}
-    if set(content) != known:
-        odd = f"unknown settings {sorted(set(content) - known)}, missing {sorted(known - set(content))}"
-        raise ValueError(f"profile {name!r}: {odd}")
     try:
-        for part in (content, content["quickstart"], content["your_molecule"]):
-            part["recipes"] = {model: _recipe(model, settings) for model, settings in part["recipes"].items()}
-        content["ani"] = _recipe("ani", content["ani"])
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"profile {name!r}, recipes: {error}") from None
-    return Profile(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
-
-
-def _recipe(model: str, settings: Mapping[str, Any]) -> Recipe:
-    """`training` holds what all stages share, and each stage what it has of its own."""
-    settings = dict(settings)
-    shared = settings.pop("training", {})
-    stages = {stage: TrainConfig(**(shared | settings.pop(stage, {}))) for stage in STAGES}
-    gammas = tuple(float(gamma) for gamma in settings.pop("gammas"))
-    return Recipe(model=model, gammas=gammas, **stages, **settings)
+        return Profile(name, **content)
+    except ValueError as error:
+        raise ValueError(f"profile {name!r}: {error}") from None

@@ -21,7 +21,7 @@ def potentials(profile: Profile, model: str, molecule: str) -> dict[str, RunSpec
 def long_runs(profile: Profile, model: str, molecule: str) -> dict[str, Simulation]:
     """Fig 6a: one long simulation with each of the `potentials`."""
     sizes = profile.dynamics
-    how = {"steps": sizes["steps"], "replicas": sizes["replicas"], "every": 4}
+    how = {"steps": sizes.steps, "replicas": sizes.replicas, "every": 4}
     about = {"molecule": molecule, "level": profile.accurate_level(molecule)}
     return {name: Simulation(moved, **about, **how) for name, moved in potentials(profile, model, molecule).items()}
 
@@ -29,11 +29,11 @@ def long_runs(profile: Profile, model: str, molecule: str) -> dict[str, Simulati
 def short_runs(profile: Profile, model: str, molecule: str) -> dict[tuple[str, float], Simulation]:
     """Fig 6b: many short simulations by method, standard and ASTEROID, and time step (fs)."""
     sizes, moved = profile.dynamics, potentials(profile, model, molecule)
-    about = {"molecule": molecule, "level": profile.accurate_level(molecule), "replicas": sizes["runs"]}
+    about = {"molecule": molecule, "level": profile.accurate_level(molecule), "replicas": sizes.runs}
     found = {}
     for name in ("standard", "asteroid"):
-        for timestep in sizes["step_sizes"]:
+        for timestep in sizes.step_sizes:
             every = max(1, round(5 / timestep))  # a frame in about 5 fs
-            steps = every * round(sizes["length"] / (timestep * every))
+            steps = every * round(sizes.length / (timestep * every))
             found[name, timestep] = Simulation(moved[name], **about, steps=steps, every=every, timestep=timestep)
     return found

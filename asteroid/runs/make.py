@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from asteroid import datasets, files, machine, several, stages
-from asteroid.baselines import ani, delta, fidelity, sgdml
-from asteroid.force_field import ForceField, force_on
+from asteroid import datasets, files, machine, stages
 from asteroid.runs import selection
+from asteroid.runs.labels import labels
+from asteroid.runs.methods import AnyForceField, Job
 from asteroid.runs.records import Record, Store
-from asteroid.runs.spec import RunSpec, fingerprints, labels, other_splits, pairs_of, sets_of, split_of
-from asteroid.training import losses
+from asteroid.runs.spec import RunSpec, fingerprints, other_splits, sets_of, split_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField
 
 
 def run(spec: RunSpec, store: Store, progress: bool = True) -> Record:
@@ -49,10 +46,7 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceF
     path = store.force_field_path(spec)
     if not store.has_force_field(spec):
         _make(spec, store, progress)
-    if spec.method == "sgdml":
-        return sgdml.SGDMLForceField.load(path)
-    loaded = ForceField.load(path)
-    return delta.with_cheap_level(loaded, labels(spec.molecule, spec.inaccurate)) if spec.method == "delta" else loaded
+    return spec.about.load(path, spec)
 
 
 def table(records: Iterable[Record]) -> "pd.DataFrame":
@@ -112,43 +106,18 @@ def _chosen_split(spec: RunSpec, store: Store, progress: bool) -> datasets.Split
     return replace(split, train=split.train[chosen_frames(spec, store, progress)]) if spec.selection else split
 
 
-def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -> ForceField | sgdml.SGDMLForceField:
+def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -> AnyForceField:
     """The force field of a run; of Δ-ML, that of the difference, whose error is the error of the sum."""
-    if spec.method == "sgdml":
-        return sgdml.train(split.train, split.valid)
-    first = [force_field(one, store, progress) for one in spec.builds_on]
     # A member of an ensemble has the split of the others.
     seed = spec.seed + 1000 * (spec.selection.member if spec.selection else 0)
     # An interrupted training of other labels is not gone on with.
     folder = store.work(spec) / files.key_of(fingerprints(spec))
+    built_on = [force_field(one, store, progress) for one in spec.builds_on]
     keep = {"seed": seed, "folder": folder, "progress": progress}
-    if spec.method in fidelity.WAYS:
-        return fidelity.train(split, spec.method, spec.recipe, **keep)
-    if spec.method == "ani":
-        return ani.transfer(split, other_splits(spec), spec.recipe, **keep)
-    if spec.method == "ani-1ccx":
-        return ani.zero_shot(split.valid)
-    if spec.method == "ani-1ccx-tuned":
-        return stages.fine_tune(ani.zero_shot(split.valid), split.train, split.valid, spec.recipe, **keep)
-    if spec.method in ("standard", "delta"):
-        return stages.standard(split.train, split.valid, spec.recipe, **keep)
-    if spec.method == "inaccurate":
-        return stages.train_on_inaccurate(split.inaccurate, None, float("inf"), spec.recipe, **keep)
-    if spec.method == "score-matching-not-tuned":
-        return stages.match_scores(split.inaccurate, split.valid, spec.recipe, **keep)
-    if spec.method == "score-matching":
-        recipe = replace(spec.recipe, fine_tuning=spec.recipe.score_fine_tuning)
-        return stages.fine_tune(first[0], split.train, split.valid, recipe, **keep)
-    if spec.method == "multi-not-tuned":
-        return several.pretrain([split, *other_splits(spec)], first, spec.recipe, **keep)
-    if spec.method == "asteroid-multi":
-        return stages.fine_tune(first[0], split.train, split.valid, spec.recipe, **keep)
-    if spec.method == "asteroid-not-tuned":
-        return stages.asteroid(split, spec.recipe, tuned=False, theta_a=first[0], **keep)
-    return stages.asteroid(split, spec.recipe, weighted=spec.method == "asteroid", thetas_i=first, **keep)
+    return spec.about.train(Job(spec, split, other_splits(spec), built_on, keep))
 
 
-def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SGDMLForceField) -> Record:
+def _record(spec: RunSpec, split: datasets.Split, trained: AnyForceField) -> Record:
     provenance = trained.provenance
     stage, histories = provenance, {}
     while stage:
@@ -162,7 +131,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         spec=spec,
         key=spec.key,
         data=fingerprints(spec),
-        errors=stages.test_errors(trained, split.test) | _other_errors(spec, split, trained),
+        errors=stages.test_errors(trained, split.test) | spec.about.errors(spec, split, trained),
         valid_force_mae=provenance["valid_force_mae"],
         gamma=provenance.get("gamma") if trained.bias is not None else None,
         bias_quantiles=quantiles,
@@ -173,34 +142,6 @@ def _record(spec: RunSpec, split: datasets.Split, trained: ForceField | sgdml.SG
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},
     )
-
-
-def _other_errors(spec: RunSpec, split: datasets.Split, trained: ForceField) -> dict[str, float]:
-    """What `Record.errors` has besides those of `stages.test_errors`.
-
-    Force errors of a model without labels against every level that has the test frames, kcal/mol/Å; where the level
-    that drove the simulation lacks some, against as many others of its own that were not learned from. The distance of
-    Δ-ML's pairs, Å.
-    """
-    if spec.method == "delta":
-        return {"pair_distance": float(pairs_of(spec).distance.mean())}
-    if spec.method != "score-matching-not-tuned":
-        return {}
-    embedded = spec.molecule in datasets.molecules()
-    force, errors = force_on(trained, split.test), {}
-    for level in datasets.levels(spec.molecule) if embedded else (spec.accurate, spec.inaccurate):
-        labelled = labels(spec.molecule, level)
-        mine, theirs = split.test.paired_with(labelled)
-        if len(mine) == len(split.test):
-            errors[f"force_mae_{level}"] = float(losses.force_mae(force[mine], labelled.force[theirs]))
-        elif level == spec.inaccurate:
-            learned = split.inaccurate.paired_with(labelled)[1].numpy()
-            others = np.setdiff1d(np.arange(len(labelled)), learned)
-            if len(others):
-                spread = np.linspace(0, len(others) - 1, min(len(others), len(split.test))).astype(int)
-                frames = labelled[others[spread]]
-                errors[f"force_mae_{level}"] = float(losses.force_mae(force_on(trained, frames), frames.force))
-    return errors
 
 
 def _label_seconds(spec: RunSpec, split: datasets.Split) -> dict[str, float | None]:

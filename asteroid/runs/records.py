@@ -94,7 +94,7 @@ class Store:
             try:
                 content = json.loads(path.read_text(encoding="utf-8"))["spec"]
                 # Simulations and toy examples have no method.
-                spec = RunSpec.from_json(content) if "method" in content else None
+                spec = RunSpec(**content) if "method" in content else None
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise _damaged(path, error) from None
             if spec is not None:

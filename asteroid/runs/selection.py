@@ -1,16 +1,18 @@
 """Which frames to label next: at random, where the cheap labels are wrong, or where models disagree."""
 
-import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from asteroid.datasets import DatasetError, LabelledSet
 from asteroid.force_field import ForceField, force_on
 from asteroid.training import losses
+from asteroid.validation import validated
 
 CHOICES = {
     "random": "at random",
@@ -21,7 +23,7 @@ MEMBERS = {"random": 0, "bias": 1, "disagreement": 3}
 """Force fields of stage 1 that a choice takes, which differ in initial weights and shuffles."""
 
 
-@dataclass(frozen=True)
+@validated
 class Selection:
     """How the accurate frames of a run were chosen.
 
@@ -36,26 +38,21 @@ class Selection:
         ValueError: for an unknown choice, or numbers that do not ascend.
     """
 
-    candidates: int
-    by: str = "random"
-    rounds: tuple[int, ...] = ()
-    member: int = 0
+    candidates: PositiveInt
+    by: Literal[tuple(CHOICES)] = "random"
+    rounds: tuple[PositiveInt, ...] = ()
+    member: NonNegativeInt = 0
 
     def __post_init__(self):
-        if self.by not in CHOICES:
-            raise ValueError(f"unknown choice of frames {self.by!r}; known: {', '.join(CHOICES)}")
-        rounds = tuple(self.rounds)
-        whole = all(isinstance(labels, numbers.Integral) for labels in rounds)
-        if not whole or not all(low < high for low, high in zip((0, *rounds), rounds)):
-            raise ValueError(f"rounds are {self.rounds!r}; expected whole numbers of labels that ascend from 1 or more")
-        if not isinstance(self.candidates, numbers.Integral) or self.candidates <= max(rounds, default=0):
+        ascending = (0, *self.rounds, self.candidates)
+        if not all(low < high for low, high in pairwise(ascending)):
             raise ValueError(
-                f"candidates is {self.candidates!r} where rounds are {rounds}; expected a whole number above them"
+                f"rounds are {self.rounds} of {self.candidates} candidates; expected numbers of labels that ascend, "
+                "below that of the candidates"
             )
-        object.__setattr__(self, "candidates", int(self.candidates))  # NumPy's have no JSON
         # A choice makes no difference before the second round, nor does it ever where frames are random.
-        object.__setattr__(self, "rounds", () if self.by == "random" else tuple(map(int, rounds)))
-        if not self.rounds:
+        if self.by == "random" or not self.rounds:
+            object.__setattr__(self, "rounds", ())
             object.__setattr__(self, "by", "random")
 
 

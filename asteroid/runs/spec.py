@@ -1,31 +1,45 @@
 """What a run is: a specification, the key that names it for ever, and the labels that it is about."""
 
-import numbers
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 
 from asteroid import datasets
-from asteroid.baselines import delta
 from asteroid.files import key_of, short
 from asteroid.runs import selection
-from asteroid.runs.methods import METHODS, UNUSED
+from asteroid.runs.labels import labels, molecule_name
+from asteroid.runs.methods import METHODS, Method
 from asteroid.runs.selection import Selection
-from asteroid.stages import STAGES, Recipe, check_gammas
-from asteroid.training import TrainConfig
+from asteroid.stages import Recipe, check_gammas
+from asteroid.validation import validated
 
 # Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
 RECIPE_VERSION = 1
 
-WITHOUT_VALIDATION = ("standard", "delta", "inaccurate", "asteroid", "asteroid-unweighted", "asteroid-not-tuned")
-"""Methods that can do without validation frames: they keep their last weights."""
+PathName = Annotated[str, BeforeValidator(os.fspath)]
 
 
-@dataclass(frozen=True)
+def _sorted_pairs(together: Any) -> list[tuple[str, str]]:
+    try:
+        return sorted(dict(together).items(), key=lambda pair: molecule_name(os.fspath(pair[0])))
+    except (TypeError, ValueError):
+        raise ValueError(
+            "expected the accurate level of each molecule, such as {'methanol': 'ccsd(t)', 'ethanol': 'ccsd(t)'}"
+        ) from None
+
+
+def _known(method: str) -> str:
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    return method
+
+
+@validated
 class RunSpec:
     """Everything that decides the outcome of one run.
 
@@ -47,45 +61,41 @@ class RunSpec:
         ValueError: for an unknown method, or numbers or molecules that no run can have.
     """
 
-    molecule: str
-    method: str
-    budget: int
-    inaccurate_budget: int = 0
+    molecule: PathName
+    method: Annotated[str, AfterValidator(_known)]
+    budget: NonNegativeInt
+    inaccurate_budget: NonNegativeInt = 0
     accurate: str = "ccsd(t)"
     inaccurate: str = "pbe"
-    valid: int = 50
-    test: int = 100
-    seed: int = 0
-    recipe: Recipe = field(default_factory=Recipe)
-    together: Mapping[str, str] | tuple[tuple[str, str], ...] = ()
+    valid: NonNegativeInt = 50
+    test: Annotated[int, Field(ge=2)] = 100  # one frame has no standard error
+    seed: NonNegativeInt = 0
+    recipe: Recipe = Recipe()
+    together: Annotated[tuple[tuple[PathName, str], ...], BeforeValidator(_sorted_pairs)] = ()
     selection: Selection | None = None
 
     def __post_init__(self):
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}")
-        # A number of labels that the method never sees must not decide which frames are drawn.
-        unused = {"budget", "inaccurate_budget"} & set(UNUSED[self.method])
-        for name in unused:
-            object.__setattr__(self, name, 0)
-        valid = 0 if self.method in WITHOUT_VALIDATION else 1
-        # One test frame has no standard error.
-        least = {"budget": 1, "inaccurate_budget": 1, "valid": valid, "test": 2, "seed": 0}
-        wrong = []
-        for name in least.keys() - unused:
-            value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or value < least[name]:
-                wrong.append(f"{name} is {value!r}, expected a whole number of {least[name]} or more")
-            else:
-                object.__setattr__(self, name, int(value))  # NumPy's have no JSON
+        about = self.about
+        # What the method never sees must not decide which frames are drawn, nor tell equal runs apart.
+        for name, nothing in {"budget": 0, "inaccurate_budget": 0, "together": ()}.items():
+            if name in about.unused:
+                object.__setattr__(self, name, nothing)
+        needed = {"budget": True, "inaccurate_budget": True, "valid": about.needs_validation}
+        wrong = [
+            f"{name} is 0, expected a whole number of 1 or more"
+            for name, wanted in needed.items()
+            if wanted and name not in about.unused and getattr(self, name) == 0
+        ]
         if wrong:
-            raise ValueError(f"{self.method} run: {'; '.join(sorted(wrong))}")
-        if not self.valid and "recipe.gammas" not in UNUSED[self.method]:
+            raise ValueError(f"{self.method} run: {'; '.join(wrong)}")
+        if not self.valid and "recipe.gammas" not in about.unused:
             check_gammas(self.recipe)
-        object.__setattr__(self, "molecule", os.fspath(self.molecule))
-        self._settle_together()
-        self._settle_selection()
+        if "together" not in about.unused:
+            self._settle_together()
+        if self.selection is not None:
+            self._settle_selection()
         for name in {self.molecule, *dict(self.together)}:
-            if Path(name).suffix and "{level}" not in name and "inaccurate" not in UNUSED[self.method]:
+            if Path(name).suffix and "{level}" not in name and "inaccurate" not in about.unused:
                 raise ValueError(
                     f"{self.method} run: {name} is one file, and the run needs labels of {self.accurate} and "
                     f"{self.inaccurate}; name the files of both as one, such as 'ethanol_{{level}}.npz'"
@@ -93,19 +103,10 @@ class RunSpec:
 
     def _settle_together(self) -> None:
         """Bring the molecules that are trained together into one order, and refuse what cannot be trained."""
-        if "together" in UNUSED[self.method]:
-            object.__setattr__(self, "together", ())
-            return
-        try:
-            pairs = [(os.fspath(molecule), level) for molecule, level in dict(self.together).items()]
-        except (TypeError, ValueError):
-            expected = "the accurate level of each molecule, such as {'methanol': 'ccsd(t)', 'ethanol': 'ccsd(t)'}"
-            raise ValueError(f"{self.method} run: together is {self.together!r}; expected {expected}") from None
-        object.__setattr__(self, "together", tuple(sorted(pairs, key=lambda pair: molecule_name(pair[0]))))
         names = [molecule_name(molecule) for molecule, _ in self.together]
         if len(set(names)) < max(2, len(names)):
             raise ValueError(f"{self.method} run: together are {names}; expected two or more different molecules")
-        if self.method == "multi-not-tuned":
+        if self.about.serves_all:
             for name, value in zip(("molecule", "accurate"), self.together[0]):
                 object.__setattr__(self, name, value)
         if (self.molecule, self.accurate) not in self.together:
@@ -116,10 +117,9 @@ class RunSpec:
 
     def _settle_selection(self) -> None:
         """Drop a selection that makes no difference, and refuse what cannot be trained."""
-        if self.selection is None:
-            return
-        if self.method not in ("standard", "asteroid", "asteroid-not-tuned"):
-            raise ValueError(f"{self.method} run: it cannot choose frames; expected standard, asteroid or no selection")
+        if not self.about.selects:
+            able = ", ".join(name for name, method in METHODS.items() if method.selects)
+            raise ValueError(f"{self.method} run: it cannot choose frames; expected no selection, or one of {able}")
         rounds, candidates = self.selection.rounds, self.selection.candidates
         if not max(rounds, default=0) < self.budget <= candidates:
             raise ValueError(
@@ -129,18 +129,10 @@ class RunSpec:
         if self.method == "standard" and self.selection == Selection(candidates):
             object.__setattr__(self, "selection", None)
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "RunSpec":
-        """The specification that `dataclasses.asdict` made, or that a record holds.
-
-        Raises:
-            TypeError, ValueError: if it is none.
-        """
-        recipe = {
-            name: TrainConfig(**value) if name in STAGES else value for name, value in dict(content["recipe"]).items()
-        }
-        chosen = content["selection"] and Selection(**content["selection"])
-        return cls(**{**content, "recipe": Recipe(**recipe), "selection": chosen})
+    @property
+    def about(self) -> Method:
+        """What its method is."""
+        return METHODS[self.method]
 
     @property
     def key(self) -> str:
@@ -153,7 +145,7 @@ class RunSpec:
         content = asdict(self)
         if self.selection is None:
             content.pop("selection")
-        for name in UNUSED[self.method]:
+        for name in self.about.unused:
             if name == "inaccurate" and self.selection:
                 continue  # its labels may have chosen the frames
             place, _, leaf = name.rpartition(".")
@@ -169,45 +161,19 @@ class RunSpec:
         sizes = f"a{self.budget}-i{self.inaccurate_budget}-s{self.seed}"
         if self.selection:
             sizes += f"-{self.selection.by}"
-        model = "" if "recipe.model" in UNUSED[self.method] else f"-{self.recipe.model}"
+        model = "" if "recipe.model" in self.about.unused else f"-{self.recipe.model}"
         name = f"{short(molecule_name(self.molecule))}{model}-{self.method}-{sizes}-{self.key}.json"
         return re.sub(r"[^\w.-]+", "-", name)
 
     @property
     def builds_on(self) -> "tuple[RunSpec, ...]":
-        """The runs whose force fields this one builds on, and other runs too: θ_A, θ_I or θ_SM.
-
-        Standard training on chosen labels builds on those of the round before, which chose them.
-        """
-        if self.method == "standard":
-            if not (self.selection and self.selection.rounds):
-                return ()
-            *before, last = self.selection.rounds
-            return tuple(
-                replace(self, budget=last, selection=replace(self.selection, rounds=before, member=member))
-                for member in range(selection.MEMBERS[self.selection.by])
-            )
-        if self.method == "score-matching":
-            return (replace(self, method="score-matching-not-tuned"),)
-        if self.method == "asteroid":  # of several γ, each has its θ_I
-            return tuple(
-                replace(self, method="asteroid-not-tuned", recipe=replace(self.recipe, gammas=(gamma,)))
-                for gamma in self.recipe.gammas
-            )
-        if self.method == "asteroid-unweighted":
-            return (replace(self, method="inaccurate"),)
-        if self.method == "asteroid-multi":
-            return (replace(self, method="multi-not-tuned"),)
-        if self.method not in ("asteroid-not-tuned", "multi-not-tuned"):
-            return ()
-        molecules = self.together or ((self.molecule, self.accurate),)
-        return tuple(replace(self.stage_one, molecule=molecule, accurate=level) for molecule, level in molecules)
+        """The runs whose force fields this one builds on, and other runs too: θ_A, θ_I or θ_SM."""
+        return tuple(self.about.builds_on(self))
 
     @property
-    def stage_one(self) -> "RunSpec":
-        """The run whose force field is θ_A for this one: standard training with the settings of stage 1."""
-        recipe = replace(self.recipe, accurate=self.recipe.identification)
-        return replace(self, method="standard", inaccurate_budget=0, recipe=recipe)
+    def trained_together(self) -> tuple[tuple[str, str], ...]:
+        """Molecule and accurate level of all that it is about."""
+        return self.together or ((self.molecule, self.accurate),)
 
 
 def split_of(spec: RunSpec) -> datasets.Split:
@@ -217,11 +183,8 @@ def split_of(spec: RunSpec) -> datasets.Split:
     are those that went into the differences of the training frames. For a run that chooses its frames, those for
     training are all candidates.
     """
-    if spec.method == "delta":
-        pairs = pairs_of(spec)
-        split = datasets.split(pairs.labels, None, spec.budget, spec.seed, valid=spec.valid, test=spec.test)
-        _, theirs = split.train.paired_with(pairs.cheap)
-        return replace(split, inaccurate=pairs.cheap[theirs])
+    if spec.about.split is not None:
+        return spec.about.split(spec)
     accurate = labels(spec.molecule, spec.accurate)
     inaccurate = labels(spec.molecule, spec.inaccurate) if spec.inaccurate_budget else None
     chosen = spec.selection is not None
@@ -245,7 +208,7 @@ def sets_of(spec: RunSpec) -> set[tuple[str, str]]:
     """Molecule and level of the labels that a run is about."""
     sets = {(spec.molecule, spec.accurate), *spec.together}
     chosen_by_bias = spec.selection is not None and spec.selection.by == "bias"
-    if "inaccurate" not in UNUSED[spec.method] or chosen_by_bias:
+    if "inaccurate" not in spec.about.unused or chosen_by_bias:
         sets |= {(molecule, spec.inaccurate) for molecule, _ in sets}
     return sets
 
@@ -271,33 +234,3 @@ def other_splits(spec: RunSpec) -> list[datasets.Split]:
         for molecule, level in spec.together
         if molecule != spec.molecule
     ]
-
-
-def molecule_name(molecule: str) -> str:
-    """The name of a molecule, or of its file: the same labels in another folder make the same run."""
-    return Path(molecule).stem.removesuffix("_{level}")
-
-
-def labels(molecule: str, level: str) -> datasets.LabelledSet:
-    """A set that runs name, read once, or anew if its file was written anew."""
-    return _read(molecule.replace("{level}", level), level, _written(molecule, level))
-
-
-@cache
-def _read(molecule: str, level: str, written: int | None) -> datasets.LabelledSet:
-    return datasets.load(molecule, level=level)
-
-
-def _written(molecule: str, level: str) -> int | None:
-    """When the file of a molecule was written, which a notebook may do anew; None of an embedded one."""
-    path = Path(molecule.replace("{level}", level))
-    return path.stat().st_mtime_ns if path.is_file() else None
-
-
-def pairs_of(spec: RunSpec) -> delta.Pairs:
-    return _pairs(labels(spec.molecule, spec.accurate), labels(spec.molecule, spec.inaccurate))
-
-
-@cache
-def _pairs(accurate: datasets.LabelledSet, cheap: datasets.LabelledSet) -> delta.Pairs:
-    return delta.pair(accurate, cheap)

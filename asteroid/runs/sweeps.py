@@ -13,10 +13,12 @@ from dataclasses import asdict
 
 from tqdm import tqdm
 
-from asteroid import baselines, machine, processes
+from asteroid import machine, processes
 from asteroid.machine import progress_bar
-from asteroid.runs.make import Record, RunSpec, Store, force_field, run
-from asteroid.runs.spec import fingerprints, split_of
+from asteroid.runs.make import force_field, run
+from asteroid.runs.methods import METHODS
+from asteroid.runs.records import Record, Store
+from asteroid.runs.spec import RunSpec, fingerprints, split_of
 
 ATTEMPTS = 3  # at a run
 # Errors that every further attempt would meet again.
@@ -102,8 +104,8 @@ def missing(ways: Mapping[str, Iterable[RunSpec]], store: Store) -> dict[str, st
         By name, only of those that lack something.
     """
     to_make = {name: {spec.method for spec in specs if store.get(spec) is None} for name, specs in ways.items()}
-    said = {method: baselines.missing(method) for method in sorted(set().union(*to_make.values()))}
-    return {name: why for name, methods in to_make.items() for method in methods if (why := said[method])}
+    lacking = {method: METHODS[method].missing() for method in sorted(set().union(*to_make.values()))}
+    return {name: why for name, methods in to_make.items() for method in methods if (why := lacking[method])}
 
 
 def local_pool(runs: int) -> ProcessPoolExecutor:

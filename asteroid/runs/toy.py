@@ -5,21 +5,22 @@ is a field of `Toy`.
 """
 
 import math
-import numbers
 import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from asteroid import files
 from asteroid.runs import records
 from asteroid.runs.records import Store
 from asteroid.training import losses
+from asteroid.validation import EachOnce, NotNegative, Positive, validated
 
 # Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
 VERSION = 2
@@ -31,7 +32,7 @@ EVALUATIONS = 20  # on the validation points, in each training
 Parameters = list[Tensor]  # weight (networks, in, out) and bias (networks, 1, out) of each layer
 
 
-@dataclass(frozen=True)
+@validated
 class Toy:
     """Everything that decides the outcome of the toy example.
 
@@ -53,41 +54,18 @@ class Toy:
         ValueError: lists every setting that is out of its range.
     """
 
-    accurate: int
-    biases: tuple[float, ...] = (0.0, 0.5, 1.0)
+    accurate: PositiveInt
+    biases: EachOnce[FiniteFloat] = (0.0, 0.5, 1.0)
     by_input: bool = False
-    biased: int = 2000
-    outputs: int = 8
-    valid: int = 50
-    test: int = 1000
-    steps: int = 750
-    learning_rates: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
-    weight_decay: float = 1.0
-    gammas: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
-    seeds: tuple[int, ...] = tuple(range(10))
-
-    def __post_init__(self):
-        least = {"accurate": 1, "biased": 2, "outputs": 1, "valid": 1, "test": 1, "steps": 3}
-        wrong = [
-            f"{name} is {value!r}, expected a whole number of {smallest} or more"
-            for name, smallest in least.items()
-            if not isinstance(value := getattr(self, name), numbers.Integral) or value < smallest
-        ]
-        ranges = {
-            "biases": (math.isfinite, "finite numbers"),
-            "learning_rates": (lambda value: 0 < value < math.inf, "numbers above 0"),
-            "gammas": (lambda value: 0 < value < math.inf, "numbers above 0"),
-            "seeds": (lambda value: isinstance(value, int) and value >= 0, "whole numbers not below 0"),
-        }
-        for name, (holds, expected) in ranges.items():
-            values = tuple(getattr(self, name))
-            object.__setattr__(self, name, values)
-            if not values or len(set(values)) < len(values) or not all(map(holds, values)):
-                wrong.append(f"{name} is {values}, expected one or more {expected}, each once")
-        if not 0 <= self.weight_decay < math.inf:
-            wrong.append(f"weight_decay is {self.weight_decay!r}, expected a number not below 0")
-        if wrong:
-            raise ValueError(f"Toy: {'; '.join(wrong)}")
+    biased: Annotated[int, Field(ge=2)] = 2000
+    outputs: PositiveInt = 8
+    valid: PositiveInt = 50
+    test: PositiveInt = 1000
+    steps: Annotated[int, Field(ge=3)] = 750
+    learning_rates: EachOnce[Positive] = (0.0003, 0.001, 0.003, 0.01)
+    weight_decay: NotNegative = 1.0
+    gammas: EachOnce[Positive] = (0.125, 0.25, 0.5, 1.0)
+    seeds: EachOnce[NonNegativeInt] = tuple(range(10))
 
     @property
     def key(self) -> str:
@@ -98,6 +76,25 @@ class Toy:
     def file_name(self) -> str:
         """Name of the record's file, which a person can read too."""
         return f"toy-a{self.accurate}-i{self.biased}-o{self.outputs}-{self.key}.json"
+
+
+@validated
+class ToySizes:
+    """How large the toy example is; `toy` of a profile.
+
+    Attributes:
+        accurate: numbers of accurate points.
+        few: of them, where something else varies.
+        largest_bias: of a point.
+        steps: of a training.
+        seeds: number of repetitions.
+    """
+
+    accurate: EachOnce[PositiveInt]
+    few: PositiveInt
+    largest_bias: EachOnce[Positive]
+    steps: PositiveInt
+    seeds: PositiveInt
 
 
 @dataclass(frozen=True)
@@ -187,17 +184,17 @@ def _run(spec: Toy, store: Store) -> ToyRecord:
     return record
 
 
-def by_accurate(sizes: Mapping[str, Any]) -> list[Toy]:
-    """One for each number of accurate points; `sizes` is the `toy` of a profile, here and below."""
-    return [_of(sizes, accurate=number) for number in sizes["accurate"]]
+def by_accurate(sizes: ToySizes) -> list[Toy]:
+    """One for each number of accurate points."""
+    return [_of(sizes, accurate=number) for number in sizes.accurate]
 
 
-def by_largest_bias(sizes: Mapping[str, Any]) -> list[Toy]:
+def by_largest_bias(sizes: ToySizes) -> list[Toy]:
     """One for each size of the bias, with few accurate points."""
-    return [_of(sizes, biases=(0.0, size / 2, size)) for size in sizes["largest_bias"]]
+    return [_of(sizes, biases=(0.0, size / 2, size)) for size in sizes.largest_bias]
 
 
-def by_choice(sizes: Mapping[str, Any]) -> dict[str, Toy]:
+def by_choice(sizes: ToySizes) -> dict[str, Toy]:
     """What the paper leaves open, chosen otherwise: by a name, with few accurate points."""
     return {
         "as above": _of(sizes),
@@ -386,6 +383,6 @@ def _generator(seed: int, purpose: int) -> torch.Generator:
     return torch.Generator().manual_seed(3 * seed + purpose)
 
 
-def _of(sizes: Mapping[str, Any], **changes: object) -> Toy:
-    settings = {"accurate": sizes["few"], "steps": sizes["steps"], "seeds": tuple(range(sizes["seeds"]))}
+def _of(sizes: ToySizes, **changes: object) -> Toy:
+    settings = {"accurate": sizes.few, "steps": sizes.steps, "seeds": tuple(range(sizes.seeds))}
     return Toy(**(settings | changes))

@@ -1,7 +1,6 @@
 """The one training loop; every stage and every loss goes through it."""
 
 import math
-import numbers
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,15 +8,17 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from asteroid import files, identity, machine
 from asteroid.training import forces, losses
 from asteroid.training.objectives import Labelled, Objective, Supervised
 from asteroid.training.optimisers import OPTIMIZERS, Optimizer
+from asteroid.validation import NotNegative, Positive, validated
 
 # Tracing takes seconds and then saves a third of every step; compiling takes minutes and saves a half.
 TRACE_FROM_STEPS = 500
@@ -27,20 +28,8 @@ CHECKPOINT_SECONDS = 60  # what a kill may cost
 OUTLYING = 20.0  # median deviations; without a calculation that went astray the largest is 3 to 10
 BATCH = 32  # frames that a model is asked about at a time
 
-_WHOLE = (numbers.Integral, lambda value: value > 0, "a whole number above 0")
-_POSITIVE = (numbers.Real, lambda value: value > 0, "a number above 0")
-_NOT_NEGATIVE = (numbers.Real, lambda value: value >= 0, "a number not below 0")
-_RANGES = {
-    **dict.fromkeys(("steps", "batch_size", "eval_every"), _WHOLE),
-    **dict.fromkeys(("learning_rate", "decay_steps", "plateau", "patience", "clip"), _POSITIVE),
-    **dict.fromkeys(("warmup", "weight_decay"), _NOT_NEGATIVE),
-    "decay_rate": (numbers.Real, lambda value: 0 < value <= 1, "a number above 0 and at most 1"),
-    "ema": (numbers.Real, lambda value: 0 <= value < 1, "a number from 0 to below 1"),
-    "rho": (numbers.Real, lambda value: 0 <= value <= 1, "a number from 0 to 1"),
-}
 
-
-@dataclass(frozen=True)
+@validated
 class TrainConfig:
     """Settings of one stage of training; the defaults are the paper's (appendix A.2) and its release's.
 
@@ -53,39 +42,25 @@ class TrainConfig:
         ValueError: lists every setting that is out of its range.
     """
 
-    steps: int = 170_000  # 2000 epochs of the largest budget
-    batch_size: int = 10
-    optimizer: str = "muon"  # the paper's is "adamw"
-    learning_rate: float = 1e-3
-    warmup: int = 10_000
-    decay_steps: int = 1_200_000
-    decay_rate: float = 0.01
-    plateau: int = 50_000  # steps
-    patience: int = 100_000  # stop after so many steps without a better validation error
-    weight_decay: float = 2e-6
-    clip: float = 10.0  # largest norm of the gradient
-    ema: float = 0.999  # of the averaged weights, with which the model is evaluated
-    rho: float = losses.RHO
-    eval_every: int = 100  # steps
+    steps: PositiveInt = 170_000  # 2000 epochs of the largest budget
+    batch_size: PositiveInt = 10
+    optimizer: Literal[OPTIMIZERS] = "muon"  # the paper's is "adamw"
+    learning_rate: Positive = 1e-3
+    warmup: NonNegativeInt = 10_000
+    decay_steps: PositiveInt = 1_200_000
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.01
+    plateau: PositiveInt = 50_000  # steps
+    patience: PositiveInt = 100_000  # stop after so many steps without a better validation error
+    weight_decay: NotNegative = 2e-6
+    clip: Positive = 10.0  # largest norm of the gradient
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the averaged weights, with which the model is evaluated
+    rho: Annotated[float, Field(ge=0, le=1)] = losses.RHO
+    eval_every: PositiveInt = 100  # steps
     compile: bool | None = None  # None: when the run is long enough to earn back the compile time
 
     def __post_init__(self):
-        wrong = [
-            f"{name} is {value!r}, expected {expected}"
-            for name, (kind, holds, expected) in _RANGES.items()
-            if not (isinstance(value := getattr(self, name), kind) and holds(value))
-        ]
-        if self.optimizer not in OPTIMIZERS:
-            wrong.append(f"optimizer is {self.optimizer!r}, expected one of {', '.join(OPTIMIZERS)}")
-        if self.compile not in (None, True, False):
-            wrong.append(f"compile is {self.compile!r}, expected True, False or None")
-        if not wrong and self.patience < self.eval_every:
-            wrong.append(f"patience is {self.patience}, expected at least eval_every ({self.eval_every})")
-        if wrong:
-            raise ValueError(f"TrainConfig: {'; '.join(wrong)}")
-        for name in _RANGES:  # NumPy's numbers have no place in a file, and equal settings are to be written alike
-            value, of_whole = getattr(self, name), isinstance(getattr(type(self), name), int)
-            object.__setattr__(self, name, int(value) if of_whole and float(value).is_integer() else float(value))
+        if self.patience < self.eval_every:
+            raise ValueError(f"patience is {self.patience}, expected at least eval_every ({self.eval_every})")
 
     def times(self, number: int) -> "TrainConfig":
         """The same course in so many times as many steps."""
