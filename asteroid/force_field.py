@@ -2,10 +2,9 @@
 
 import copy
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from asteroid import files, models, state, training
 from asteroid.domain import Domain
 from asteroid.evaluator import NOT_FINITE, Evaluator
+from asteroid.provenance import Provenance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ class ForceField:
         shift: constant added to the model's energies, kcal/mol; kept apart, in double precision, because it is 10⁴ to
             10⁵ times larger than what the model resolves.
         level: level of theory.
-        provenance: how it came about: data, settings, seeds, errors, seconds; plain JSON values.
+        provenance: how it came about; plain JSON values.
         bias: (frames,) estimated bias of each inaccurate frame that took part, kcal/mol/Å, or None.
     """
 
@@ -44,7 +44,7 @@ class ForceField:
     z: Tensor
     shift: float
     level: str
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=dict)
     bias: Tensor | None = None
 
     def __post_init__(self):

@@ -9,6 +9,7 @@ import torch
 from asteroid import stages
 from asteroid.datasets import Split
 from asteroid.force_field import ForceField
+from asteroid.provenance import total_seconds
 from asteroid.stages import Recipe
 
 
@@ -59,6 +60,6 @@ def pretrain(
             key=lambda one: sum(stages.force_error(replace(one, z=frames.z), frames) for frames in valid),
         )
     chosen.bias = bias
-    seconds = stages.total_seconds([one.provenance for one in (*candidates, *thetas_a)])
+    seconds = total_seconds([one.provenance for one in (*candidates, *thetas_a)])
     chosen.provenance = {**chosen.provenance, "seconds_of_all_stages": seconds}
     return chosen

@@ -2,9 +2,8 @@
 
 import copy
 import math
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +12,11 @@ import torch
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from asteroid import identity, machine, models, state, training, units
+from asteroid import machine, models, training, units
 from asteroid.datasets import LabelledSet, Split
-from asteroid.datasets.checks import check_same_molecule
-from asteroid.domain import Domain
 from asteroid.force_field import ForceField, energy_and_force_on, force_on
+from asteroid.provenance import total_seconds
+from asteroid.runner import run_stage
 from asteroid.training import TrainConfig, losses
 from asteroid.training.objectives import ScoreMatching
 from asteroid.validation import Positive, validated
@@ -88,7 +87,7 @@ def standard(
         The force field.
     """
     model = initial_model(recipe, train, seed)
-    return _train("standard", model, train, valid, recipe.accurate, seed, folder, progress)
+    return run_stage("standard", model, train, valid, recipe.accurate, seed, folder, progress)
 
 
 def identify_bias(
@@ -174,7 +173,7 @@ def train_on_inaccurate(
     if bias is not None:
         learned = torch.cat([part[keep] for part, (keep, _) in zip(bias.split(frames), rows, strict=True)])
     train, valid = ([one[pair[k]] for one, pair in zip(sets, rows, strict=True)] for k in (0, 1))
-    theta_i = _train(name, model, train, valid, recipe.inaccurate, seed, folder, progress, learned, gamma)
+    theta_i = run_stage(name, model, train, valid, recipe.inaccurate, seed, folder, progress, bias=learned, gamma=gamma)
     theta_i.bias = bias
     return theta_i
 
@@ -213,7 +212,7 @@ def match_scores(
         )
     objective = ScoreMatching(units.BOLTZMANN * temperature, recipe.slices)
     model, config = initial_model(recipe, geometries, seed), recipe.score_matching
-    return _train("score-matching", model, geometries, valid, config, seed, folder, progress, objective=objective)
+    return run_stage("score-matching", model, geometries, valid, config, seed, folder, progress, objective=objective)
 
 
 def fine_tune(
@@ -254,7 +253,7 @@ def fine_tune(
     model = copy.deepcopy(theta_i.model)
     started_from = dict(theta_i.provenance)
     stage = f"{started_from.get('stage', 'given')}-tuned"
-    return _train(stage, model, train, valid, recipe.fine_tuning, seed, folder, progress, started_from=started_from)
+    return run_stage(stage, model, train, valid, recipe.fine_tuning, seed, folder, progress, started_from=started_from)
 
 
 def asteroid(
@@ -379,111 +378,6 @@ def _hold_out(labelled: LabelledSet, seed: int) -> tuple[np.ndarray, np.ndarray]
     return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
-def _train(
-    stage: str,
-    model: torch.nn.Module,
-    train: LabelledSet | Sequence[LabelledSet],
-    valid: LabelledSet | Sequence[LabelledSet] | None,
-    config: TrainConfig,
-    seed: int,
-    folder: str | Path | None,
-    progress: bool,
-    bias: Tensor | None = None,
-    gamma: float | None = None,
-    objective: ScoreMatching | None = None,
-    started_from: Mapping[str, Any] | None = None,
-) -> ForceField:
-    """One stage: the force field and where it came from. A stage that `folder` holds already is read back.
-
-    Of several molecules, the settings are those of each alone.
-    """
-    sets, valid_sets = training.as_list(train), [] if valid is None else training.as_list(valid)
-    _check_sets(sets, valid_sets)
-    config = config.times(len(sets))
-    about = {
-        "stage": stage,
-        "molecule": "+".join(one.molecule for one in sets),
-        "level": sets[0].level,
-        "labels": sum(map(len, sets)),
-        "fingerprints": {
-            "train": "-".join(one.fingerprint for one in sets),
-            "valid": "-".join(one.fingerprint for one in valid_sets),
-        },
-        "config": asdict(config),
-        "seed": int(seed),  # NumPy's and PyTorch's numbers have no JSON
-        "start": identity.fingerprint(model),
-        "gamma": gamma and float(gamma),
-        "score_matching": objective and asdict(objective),
-    }
-    if len(sets) > 1:
-        about["together"] = {one.molecule: one.z.tolist() for one in sets}
-    finished = checkpoint = None
-    if folder is not None:
-        finished, checkpoint = Path(folder, f"{stage}.safetensors"), Path(folder, f"{stage}.checkpoint")
-    if finished is not None and finished.exists():
-        found = ForceField.load(finished)
-        same = all(found.provenance.get(name) == value for name, value in about.items())
-        same = same and models.describe(found.model) == models.describe(model) and identity.agree(found.bias, bias)
-        if not same:
-            raise ValueError(
-                f"{finished} is of another training (labels, settings, bias or starting weights); delete it or use "
-                "another folder"
-            )
-        return found
-    weight = None
-    if bias is not None:
-        parts = bias.split([len(one) for one in sets])
-        weight = torch.cat([losses.bias_weights(part, gamma * float(part.median())) for part in parts])
-    for one in sets:
-        models.check_elements(model, one.z)
-    history = training.fit(
-        model.to("cuda" if torch.cuda.is_available() else "cpu"),
-        sets,
-        valid_sets or None,
-        config,
-        objective=objective,
-        weight=weight,
-        seed=seed,
-        checkpoint=checkpoint,
-        progress=f"{stage} ({about['labels']} {about['level']} {'frames' if objective else 'labels'})"
-        if progress
-        else None,
-        shapes=[models.static_shapes(model, one.pos) for one in sets],
-    )
-    domain = None
-    if len(sets) == 1:  # a force field has the order of atoms of one molecule
-        domain = Domain.of(sets[0].pos, sets[0].provenance.get("temperature_K"))
-        before = (started_from or {}).get("domain")
-        domain = (domain.joined(Domain.from_json(before)) if before else domain).to_json()
-    provenance = {
-        **about,
-        "domain": domain,
-        **state.recorded(sets[0].provenance.get("settings")),
-        "valid_force_mae": history.best,
-        "history": asdict(history),
-        "seconds": history.seconds,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "started_from": started_from,
-    }
-    # Where the energies were not learned, only the accurate ones can say what they start from.
-    shift = training.energy_shift(model, (valid_sets if objective else sets)[0])
-    force_field = ForceField(model, sets[0].z, shift, sets[0].level, provenance, bias)
-    if finished is not None:
-        force_field.save(finished)
-        checkpoint.unlink(missing_ok=True)
-    return force_field
-
-
-def _check_sets(train: Sequence[LabelledSet], valid: Sequence[LabelledSet]) -> None:
-    for mine, held_out in zip(train, valid):
-        check_same_molecule(mine, held_out)
-    found = ", ".join(f"{one.level} of {one.molecule}" for one in train)
-    if len({one.level for one in train}) > 1:
-        raise ValueError(f"the sets are of different levels: {found}; a force field has one, so train on one")
-    if len({one.molecule for one in train}) < len(train):
-        raise ValueError(f"a molecule is there twice: {found}; give one set for each")
-
-
 def initial_model(recipe: Recipe, train: LabelledSet, seed: int) -> torch.nn.Module:
     """The untrained model of a recipe, its scaling factors fitted to frames that it is to learn from.
 
@@ -497,17 +391,3 @@ def initial_model(recipe: Recipe, train: LabelledSet, seed: int) -> torch.nn.Mod
         models.check_elements(model, train.z)
         models.fit_scales(model, train.z, train.pos[:SCALE_FRAMES])
     return model
-
-
-def total_seconds(provenances: Sequence[Mapping[str, Any]]) -> float:
-    """Training seconds of force fields, by their provenance, and of what they started from."""
-    total, pending = 0.0, list(provenances)
-    while pending:
-        provenance = pending.pop()
-        if "seconds_of_all_stages" in provenance:
-            total += provenance["seconds_of_all_stages"]
-            continue
-        total += provenance["seconds"]
-        if provenance.get("started_from"):
-            pending.append(provenance["started_from"])
-    return total

@@ -10,10 +10,11 @@ import tiny
 import torch
 from tiny import STANDARD, with_recipe
 
-from asteroid import baselines, datasets, profiles, runs
+from asteroid import datasets, profiles, runs
 from asteroid.baselines.delta import DeltaForceField
 from asteroid.baselines.sgdml import SGDMLForceField
 from asteroid.runs import RunSpec, Store
+from asteroid.runs.methods import METHODS
 from asteroid.runs.records import recorded as recorded_in
 from asteroid.runs.simulations import Simulation, SimulationRecord
 from asteroid.runs.spec import fingerprints, fingerprints_of
@@ -144,9 +145,9 @@ def test_an_sgdml_run_leaves_a_record_and_a_force_field(store):
 
 def test_a_missing_package_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert baselines.missing("standard") is None and baselines.missing("delta") is None
-    said = baselines.missing("sgdml")
-    assert "pip install" in said and "sgdml" in said and "\n" not in said
+    assert METHODS["standard"].missing() is None and METHODS["delta"].missing() is None
+    message = METHODS["sgdml"].missing()
+    assert "pip install" in message and "sgdml" in message and "\n" not in message
 
 
 def test_a_profile_runs_each_baseline_once_for_each_budget():

@@ -1,5 +1,6 @@
 """ANI: TorchANI's networks as a model of ours, the published one by way of a file, and its recipe on our labels."""
 
+import socket
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,11 @@ import tiny
 import torch
 from ase import Atoms
 
-from asteroid import baselines, datasets, models, runs, stages, training, units
+from asteroid import datasets, models, runs, stages, training, units
 from asteroid.baselines import ani
 from asteroid.force_field import ForceField
 from asteroid.runs import RunSpec, Store
+from asteroid.runs.methods import METHODS
 from asteroid.runs.spec import fingerprints
 from asteroid.stages import Recipe
 
@@ -142,9 +144,27 @@ def test_zero_shot_is_the_published_network_up_to_a_constant(methanol, random_we
 def test_without_network_and_file_the_error_says_what_to_do(methanol, no_network):
     with pytest.raises(FileNotFoundError, match=r"OSError.*torchani.models.ANI1ccx\(\).*ASTEROID_ANI1CCX"):
         ani.zero_shot(methanol[:5])
-    said = baselines.missing("ani-1ccx")
-    assert "needs the weights" in said and "\n" not in said and said == baselines.missing("ani-1ccx-tuned")
-    assert baselines.missing("ani") is None
+
+
+def test_what_is_missing_is_told_without_a_download(tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        raise AssertionError("a download was tried")
+
+    monkeypatch.setattr(ani, "published_weights", refused)
+    monkeypatch.setattr(socket, "create_connection", refused)
+    monkeypatch.setenv("TORCHANI_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv(ani.WEIGHTS, raising=False)
+    message = METHODS["ani-1ccx"].missing()
+    assert "needs the weights" in message and "\n" not in message and message == METHODS["ani-1ccx-tuned"].missing()
+    assert METHODS["ani"].missing() is None
+    mine = tmp_path / "mine.pt"
+    monkeypatch.setenv(ani.WEIGHTS, str(mine))
+    assert str(mine) in METHODS["ani-1ccx"].missing()
+    mine.touch()
+    assert METHODS["ani-1ccx"].missing() is None
+    monkeypatch.delenv(ani.WEIGHTS)
+    (tmp_path / "StateDicts" / ani.WEIGHTS_FILE).touch()
+    assert METHODS["ani-1ccx"].missing() is None
 
 
 def test_a_file_that_is_not_there_damaged_or_of_another_network_is_named(methanol, tmp_path, monkeypatch):

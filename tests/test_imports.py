@@ -16,32 +16,10 @@ ROOT = Path(asteroid.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 # The rooms of the house from the ground up, each a module or a package: a room imports from those before it only.
 ROOMS = (
-    *(
-        "units",
-        "files",
-        "machine",
-        "processes",
-        "identity",
-        "statistics",
-        "validation",
-        "integration",
-        "domain",
-        "state",
-    ),
-    *(
-        "datasets",
-        "models",
-        "training",
-        "evaluator",
-        "md",
-        "force_field",
-        "levels",
-        "stages",
-        "several",
-        "baselines",
-        "plots",
-    ),
-    *("runs", "profiles", "planning", "book", "force_fields", "__main__"),
+    *("units", "files", "machine", "processes", "identity", "statistics", "validation", "integration"),
+    *("domain", "state", "provenance", "datasets", "models", "training", "evaluator", "md", "force_field"),
+    *("levels", "runner", "stages", "several", "baselines", "runs", "profiles", "plots", "planning", "book"),
+    *("force_fields", "__main__"),
 )
 CORE = ("models", "training")  # no ASE, no tables, no notebooks, no files of labels
 NEVER_AT_THE_TOP = {

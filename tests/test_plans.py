@@ -10,6 +10,7 @@ import pytest
 from asteroid import book, datasets, profiles, runs
 from asteroid.planning import plans
 from asteroid.planning.pilots import ErrorModel
+from asteroid.runs import methods
 from asteroid.runs.records import Store
 
 SECONDS = (4.0, 1.0)
@@ -130,7 +131,7 @@ def test_verdicts_stand_beside_what_trainings_found(monkeypatch):
     assert table.loc["MMFF", "labels"].startswith(f"{fewest} + ")  # for which no accurate label is given up
     errors = [[store.get(spec).errors["force_mae"] for spec in specs] for specs in (ours, alone)]
     assert table.loc["PBE", "lower by [%]"] == pytest.approx(100 * (1 - np.divide(*errors)).mean())
-    stage_one = [store.get(spec.stage_one).valid_force_mae for spec in ours]
+    stage_one = [store.get(methods.stage_one(spec)[0]).valid_force_mae for spec in ours]
     train = [runs.split_of(spec).train.fingerprint for spec in ours]
     assert [one for one in asked if one[0] == "pbe"] == list(zip(("pbe", "pbe"), train, stage_one))
 

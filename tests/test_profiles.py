@@ -137,7 +137,7 @@ def load_changed(place: str, change: Callable[[dict], object], folder: Path, mon
 
 
 SECTIONS = ("empirical", "planner", "planner.rounds", "quickstart", "your_molecule", "your_molecule.sampling")
-SECTIONS += ("dynamics", "tuning", "tuning.molecules.methanol", "toy", "recipes.egnn", "recipes.egnn.accurate", "ani")
+SECTIONS += ("dynamics", "tuning", "tuning.molecules.methanol", "toy", "recipes.egnn", "recipes.egnn.training", "ani")
 
 
 @pytest.mark.parametrize("place", ["", *SECTIONS])

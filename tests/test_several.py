@@ -8,7 +8,7 @@ import tiny
 import torch
 from tiny import weights
 
-from asteroid import datasets, profiles, runs, several, stages, training
+from asteroid import datasets, profiles, provenance, runs, several, stages, training
 from asteroid.book import workload
 from asteroid.runs import RunSpec, Store, sweeps
 from asteroid.runs.spec import fingerprints
@@ -255,7 +255,7 @@ def test_fine_tuning_starts_from_the_shared_weights_for_each_molecule(both, thet
         assert torch.equal(weights(same.model), weights(shared.model)) and torch.equal(same.z, split.train.z)
         energy, _ = same.energy_and_force(split.train.pos)
         assert float(energy.mean()) == pytest.approx(float(split.train.energy.mean()), abs=1e-3)
-        assert stages.total_seconds([same.provenance]) > shared.provenance["seconds_of_all_stages"]
+        assert provenance.total_seconds([same.provenance]) > shared.provenance["seconds_of_all_stages"]
     tuned = stages.fine_tune(shared, both[1].train, both[1].valid, tiny.RECIPE, **QUIET)
     with pytest.raises(ValueError, match=r"start from has the atoms \[.*\], the labels of methanol have"):
         stages.fine_tune(tuned, both[0].train, both[0].valid, tiny.RECIPE, **QUIET)
@@ -349,7 +349,7 @@ def test_a_record_names_the_labels_of_all_its_molecules():
     ],
 )
 def test_molecules_that_cannot_be_trained_together_are_refused(changes, message):
-    with pytest.raises(ValueError, match=f"asteroid-multi run: .*{message}"):
+    with pytest.raises(ValueError, match=message):
         replace(MULTI, **changes)
 
 
@@ -400,7 +400,7 @@ def test_where_stage_one_of_one_molecule_fails_what_builds_on_it_fails_too(store
 @pytest.mark.parametrize("name", profiles.names())
 def test_profiles_train_their_molecules_together_at_the_smallest_budget(name):
     profile = profiles.load(name)
-    specs = profile.specs("asteroid-multi", "egnn")
+    specs = profile.low_resource("asteroid-multi", "egnn")
     assert [spec.molecule for spec in specs] == [molecule for molecule in profile.together for _ in profile.seeds]
     asteroid = profile.low_resource("asteroid", "egnn", profile.together)
     numbers = ("budget", "inaccurate_budget", "seed", "molecule", "accurate")

@@ -401,7 +401,7 @@ def test_one_test_frame_has_no_error_of_the_mean(split, theta_a):
 
 @pytest.mark.parametrize("gammas", [(), (1.0, 0.0), (-1.0,), (math.nan,), 1.0, ("a",)])
 def test_a_gamma_that_is_not_positive_is_refused_before_any_training(gammas):
-    with pytest.raises(ValueError, match="gammas are .*positive"):
+    with pytest.raises(ValueError, match="Recipe: gammas"):
         Recipe(gammas=gammas)
 
 
@@ -410,8 +410,10 @@ def test_a_gamma_that_is_not_positive_is_refused_before_any_training(gammas):
     [
         ({"model": "egn"}, "unknown model 'egn'; known: egnn"),
         ({"model_config": {"hiden": 3}}, "egnn has no setting.*hiden"),
-        ({"accurate": {"steps": 3}}, "accurate is {'steps': 3}; expected a TrainConfig"),
-        ({"temperature": "500"}, "temperature is '500'"),
+        ({"accurate": {"stepz": 3}}, "accurate: unknown settings stepz; known: steps"),
+        ({"accurate": 3}, "accurate is 3; "),
+        ({"temperature": -500}, "temperature is -500; "),
+        ({"slices": 0}, "slices is 0; "),
     ],
 )
 def test_a_recipe_that_no_run_could_follow_is_refused(settings, message):

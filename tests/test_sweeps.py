@@ -21,6 +21,7 @@ from asteroid import profiles, runs, training
 from asteroid.datasets import sources
 from asteroid.planning import rounds
 from asteroid.runs import Record, RunSpec, Store, sweeps
+from asteroid.runs.methods import METHODS
 
 
 def sweep(specs: list[RunSpec], store: Store) -> list[Record]:
@@ -185,6 +186,7 @@ sys.path.insert(0, sys.argv[1])
 import test_sweeps
 from asteroid import runs
 from asteroid.runs import sweeps
+from asteroid.runs.methods import METHODS
 if __name__ == "__main__":
     print(len(sweeps.sweep(test_sweeps.MANY, runs.Store(sys.argv[2]), progress=False)), flush=True)
 """
@@ -406,7 +408,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_a_new_pool(store, tmp_path):
 @pytest.fixture
 def smoke(tmp_path, monkeypatch) -> Store:
     """Where the command line finds the profile smoke, cut down to two tiny runs of this process."""
-    planner = {"rounds": {"molecules": ["ethanol"]}}
+    planner = SimpleNamespace(rounds=SimpleNamespace(molecules=["ethanol"]))
     profile = SimpleNamespace(name="smoke", recipes={"egnn": tiny.RECIPE}, planner=planner)
     profile.shown = lambda: [STANDARD, ASTEROID]
     profile.low_resource = lambda method, model: [one for one in (STANDARD, ASTEROID) if one.method == method]
@@ -414,7 +416,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
     monkeypatch.setattr(command.profiles, "load", lambda name: profile)
     monkeypatch.setattr(command, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
-    monkeypatch.setattr(rounds, "spend", lambda profile, molecule, store: (store.folder / molecule).touch())
+    monkeypatch.setattr(rounds, "compare", lambda profile, molecule, store: (store.folder / molecule).touch())
     return Store(tmp_path / "results" / "smoke")
 
 
@@ -433,7 +435,7 @@ def test_the_command_line_makes_the_main_comparison_first_and_then_seed_by_seed(
     profile.shown = lambda: [*rest, *main]
     profile.low_resource = lambda method, model: [one for one in main if one.method == method]
     monkeypatch.setattr(sweeps, "sweep", lambda specs, store: asked.append(specs) or specs)
-    monkeypatch.setattr(rounds, "spend", lambda profile, molecule, store: None)
+    monkeypatch.setattr(rounds, "compare", lambda profile, molecule, store: None)
     command.main(["sweep", "--profile", "smoke"])
     assert [set(part) for part in asked] == [set(main), {rest[0]}, {rest[1]}]
 
@@ -448,7 +450,7 @@ def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, mo
 
 
 def test_what_lacks_a_package_is_left_out_with_a_line_unless_it_is_recorded(smoke, monkeypatch, capsys):
-    monkeypatch.setattr(sweeps.baselines, "missing", lambda method: "get it" if method == "sgdml" else None)
+    monkeypatch.setitem(METHODS, "sgdml", replace(METHODS["sgdml"], missing=lambda: "get it"))
     ways = {"kernel": [replace(STANDARD, method="sgdml")], "standard": [STANDARD]}
     assert sweeps.missing(ways, smoke) == {"kernel": "get it"}
     command.profiles.load("smoke").compared = lambda model: ways

@@ -8,11 +8,9 @@ import contextlib
 import io
 import math
 import os
-import platform
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -23,6 +21,7 @@ from asteroid.baselines import missing_package
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField, force_on
 from asteroid.models.ani import ANI, ANIConfig, package
+from asteroid.provenance import versions
 from asteroid.stages import Recipe
 from asteroid.training import losses
 
@@ -125,11 +124,7 @@ def zero_shot(valid: LabelledSet) -> ForceField:
         "valid_force_mae": error,
         "history": asdict(training.History()),
         "seconds": 0.0,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchani": version("torchani"),
-        },
+        "versions": versions("torch", "torchani"),
         "started_from": None,
     }
     return force_field

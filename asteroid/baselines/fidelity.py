@@ -7,18 +7,18 @@ Source:
     the levels do not share begins at zero as well. Two heads: Batatia et al., arXiv:2510.25380 (2025).
 """
 
-import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from asteroid import identity, models, stages, training
+from asteroid import stages, training
 from asteroid.datasets import LabelledSet, Split
 from asteroid.datasets.checks import check_same_molecule
 from asteroid.force_field import ForceField
 from asteroid.models.fidelity import FidelityEmbedding, TwoHeads
+from asteroid.runner import run_stage
 from asteroid.stages import Recipe
 
 WAYS = {"fidelity": FidelityEmbedding, "two-heads": TwoHeads}
@@ -92,41 +92,18 @@ def train(
         raise ValueError(f"unknown way {way!r} to train on two levels; known: {', '.join(WAYS)}")
     if split.inaccurate is None:
         raise ValueError("the split has no inaccurate labels; give datasets.split a second set, or use stages.standard")
-    accurate, valid = split.train, split.valid
-    check_same_molecule(accurate, valid)
-    backbone = stages.initial_model(recipe, accurate, seed)
-    start = identity.fingerprint(backbone)
-    pairs = side_by_side(accurate, split.inaccurate)
-    config = replace(recipe.accurate, batch_size=max(1, recipe.accurate.batch_size // 2))
-    history = training.fit(
-        WAYS[way](backbone).to("cuda" if torch.cuda.is_available() else "cpu"),
-        pairs,
-        valid,
-        config,
-        seed=seed,
-        checkpoint=None if folder is None else Path(folder, f"{way}.checkpoint"),
-        progress=f"{way} ({len(accurate)} {accurate.level} + {len(split.inaccurate)} {split.inaccurate.level} labels)"
-        if progress
-        else None,
-        shapes=models.static_shapes(backbone, pairs.pos.flatten(0, 1)),
+    check_same_molecule(split.train, split.inaccurate)
+    backbone = stages.initial_model(recipe, split.train, seed)
+    return run_stage(
+        way,
+        backbone,
+        split.train,
+        split.valid,
+        replace(recipe.accurate, batch_size=max(1, recipe.accurate.batch_size // 2)),
+        seed,
+        folder,
+        progress,
+        network=WAYS[way](backbone),
+        learned=side_by_side(split.train, split.inaccurate),
+        beside=split.inaccurate,
     )
-    provenance = {
-        "stage": way,
-        "molecule": accurate.molecule,
-        "level": accurate.level,
-        "labels": len(accurate),
-        "fingerprints": {
-            "train": accurate.fingerprint,
-            "valid": valid.fingerprint,
-            "inaccurate": split.inaccurate.fingerprint,
-        },
-        "config": asdict(config),
-        "seed": seed,
-        "start": start,
-        "valid_force_mae": history.best,
-        "history": asdict(history),
-        "seconds": history.seconds,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "started_from": None,
-    }
-    return ForceField(backbone, accurate.z, training.energy_shift(backbone, accurate), accurate.level, provenance)

@@ -7,12 +7,10 @@ Source:
 import io
 import json
 import logging
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +21,7 @@ from torch import Tensor
 from asteroid import files, state
 from asteroid.datasets import LabelledSet
 from asteroid.datasets.checks import check_same_molecule
+from asteroid.provenance import versions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -73,7 +72,7 @@ def train(train: LabelledSet, valid: LabelledSet, *, sigmas: Sequence[int] = SIG
         "valid_force_mae": errors[best],
         "history": {"sigma": list(map(int, sigmas)), "valid_force_mae": errors},
         "seconds": time.perf_counter() - started,
-        "versions": {"python": platform.python_version(), "sgdml": version("sgdml")},
+        "versions": versions("sgdml"),
         "started_from": None,
     }
     return chosen

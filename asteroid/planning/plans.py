@@ -10,7 +10,7 @@ from asteroid import datasets, runs, statistics
 from asteroid.planning import bias
 from asteroid.planning.pilots import ErrorModel, Pilot
 from asteroid.profiles import Profile
-from asteroid.runs import sweeps
+from asteroid.runs import methods, sweeps
 from asteroid.runs.records import Record, Store
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def verdicts(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFra
     standard = {spec.seed: spec for spec in profile.low_resource("standard", model, (molecule,))}
     rows, records = {}, {}
     for level, specs in by_level.items():
-        stage_one = [spec.stage_one for spec in specs]
+        stage_one = [methods.stage_one(spec)[0] for spec in specs]
         alone = [standard[spec.seed] for spec in specs]
         made = {record.spec: record for record in sweeps.sweep([*stage_one, *alone, *specs], store)}
         cheap = datasets.load(molecule, level=level)

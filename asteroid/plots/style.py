@@ -15,23 +15,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from asteroid.runs.methods import METHODS
+
 FORCE_ERROR = "test force MAE [kcal/mol/Å]"
 COLORS = sns.color_palette("colorblind")
 WIDTH = 6.2  # of a figure, inches: that of a page, so that letters are not made smaller
 NEUTRAL = "0.25"  # where there is nothing to tell apart
 # What a name that begins so looks like, in all figures: ways to train, levels of theory, and models.
 COLOR_OF = {
+    **{
+        one.label: COLORS[one.color] if isinstance(one.color, int) else one.color
+        for one in METHODS.values()
+        if one.color is not None
+    },
     "standard": "black",
-    "accurate labels only": "black",
-    "ASTEROID": COLORS[0],
-    "ASTEROID without bias-aware weights": COLORS[9],
-    "ASTEROID without fine-tuning": COLORS[2],
-    **dict.fromkeys(("inaccurate labels only", "cheap only", "stage 2", "ASTEROID, stage 2"), COLORS[1]),
+    **dict.fromkeys(("cheap only", "stage 2", "ASTEROID, stage 2"), COLORS[1]),
     **dict.fromkeys(("one plan", "at random"), COLORS[0]),  # ASTEROID, if nothing chooses the frames
-    "sGDML": COLORS[4],
-    **dict.fromkeys(("fidelity embedding", "two heads"), COLORS[3]),
-    "Δ-ML": COLORS[2],
-    "ANI": COLORS[5],
     "Lennard-Jones": COLORS[7],
     "MMFF": COLORS[3],
     "GFN2": COLORS[2],

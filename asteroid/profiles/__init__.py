@@ -23,8 +23,7 @@ from asteroid.profiles.sections import (
     Tuning,
     YourMolecule,
 )
-from asteroid.runs import RunSpec
-from asteroid.runs.methods import METHODS
+from asteroid.runs import RunSpec, methods
 from asteroid.runs.toy import ToySizes
 from asteroid.stages import Recipe
 from asteroid.validation import EachOnce, validated
@@ -110,7 +109,7 @@ class Profile:
             molecules: one or several, by default the profile's; of a method that trains several together, those that
                 it trains.
         """
-        about, recipe = METHODS[method], self.ani if method == "ani" else self.recipe(model)
+        about, recipe = methods.named(method), self.ani if method == "ani" else self.recipe(model)
         budgets = [budget - self.given_up * about.trades for budget in self.budgets]
         budgets = [0] if "budget" in about.unused else budgets
         together = {molecule: self.accurate_level(molecule) for molecule in self.together}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from asteroid import datasets, files, machine, stages
+from asteroid.provenance import chain, total_seconds
 from asteroid.runs import selection
 from asteroid.runs.labels import labels
 from asteroid.runs.methods import AnyForceField, Job
@@ -119,10 +120,7 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
 
 def _record(spec: RunSpec, split: datasets.Split, trained: AnyForceField) -> Record:
     provenance = trained.provenance
-    stage, histories = provenance, {}
-    while stage:
-        histories = {stage["stage"]: stage["history"], **histories}
-        stage = stage["started_from"]
+    histories = {training["stage"]: training["history"] for training in chain(provenance)}
     quantiles = None
     if trained.bias is not None:
         levels = torch.tensor([0, 0.05, 0.25, 0.5, 0.75, 0.95, 1], dtype=trained.bias.dtype)
@@ -137,7 +135,7 @@ def _record(spec: RunSpec, split: datasets.Split, trained: AnyForceField) -> Rec
         bias_quantiles=quantiles,
         histories=histories,
         label_seconds=_label_seconds(spec, split),
-        seconds=stages.total_seconds([provenance]),
+        seconds=total_seconds([provenance]),
         threads=machine.threads(),
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         versions={**provenance["versions"], "platform": platform.machine()},

@@ -128,7 +128,7 @@ def _standard(job: Job) -> ForceField:
     return stages.standard(job.split.train, job.split.valid, job.spec.recipe, **job.keep)
 
 
-def _stage_one(spec: "RunSpec") -> "list[RunSpec]":
+def stage_one(spec: "RunSpec") -> "list[RunSpec]":
     """θ_A of each molecule: standard training with the settings of stage 1."""
     recipe = replace(spec.recipe, accurate=spec.recipe.identification)
     one = replace(spec, method="standard", inaccurate_budget=0, recipe=recipe)
@@ -238,7 +238,7 @@ METHODS = {
         f"budget {CHEAP} {NETWORK} {WEIGHTS}",
         lambda job: stages.asteroid(job.split, job.spec.recipe, tuned=False, theta_a=job.built_on[0], **job.keep),
         lambda recipe: [("inaccurate", recipe.inaccurate)] * len(recipe.gammas),
-        _stage_one,
+        stage_one,
         trades=True,
         cheap="all",
         needs_validation=False,
@@ -259,7 +259,7 @@ METHODS = {
         f"budget together {CHEAP} {NETWORK} {WEIGHTS}",
         lambda job: several.pretrain([job.split, *job.others], job.built_on, job.spec.recipe, **job.keep),
         lambda recipe: [("inaccurate", recipe.inaccurate)] * len(recipe.gammas),  # of each molecule
-        _stage_one,
+        stage_one,
         trades=True,
         cheap="most",
         serves_all=True,
@@ -323,6 +323,7 @@ METHODS = {
         trades=True,
         cheap="most",
         missing=lambda: missing_package("torchani"),
+        color=5,
     ),
     "ani-1ccx": Method(
         "ANI-1ccx",
@@ -343,3 +344,10 @@ METHODS = {
         color=5,
     ),
 }
+
+
+def named(method: str) -> Method:
+    """An entry of `METHODS`; ValueError lists the known ones."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    return METHODS[method]

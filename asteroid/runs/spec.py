@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt
 
 from asteroid import datasets
 from asteroid.files import key_of, short
-from asteroid.runs import selection
+from asteroid.runs import methods, selection
 from asteroid.runs.labels import labels, molecule_name
 from asteroid.runs.methods import METHODS, Method
 from asteroid.runs.selection import Selection
@@ -34,8 +34,7 @@ def _sorted_pairs(together: Any) -> list[tuple[str, str]]:
 
 
 def _known(method: str) -> str:
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    methods.named(method)
     return method
 
 
