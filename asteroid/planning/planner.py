@@ -105,7 +105,7 @@ def _traded(standard: int, seconds_accurate: float, seconds_cheap: float) -> tup
 
 
 def _hours(seconds: float) -> str:
-    """Rounded up, so that what is said to be enough is."""
+    """Rounded up, so that the hours that are named are enough."""
     return f"{math.ceil(seconds / 0.36) / 1e4:.12g}"
 
 

@@ -80,15 +80,15 @@ def sweep(
         if progress:
             print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
         with progress_bar("sweep" if progress else None, total=total, unit="run", smoothing=0) as bar:
-            course = _Course(to_make, store, bar, lines=progress and bar.disable)
+            under_way = _Sweep(to_make, store, bar, lines=progress and bar.disable)
             if executor is None:
-                course.run_in_processes()
+                under_way.run_in_processes()
             else:
                 try:
-                    course.run(executor)
+                    under_way.run(executor)
                 finally:
                     # After an interrupt, what waits is dropped; what is under way has checkpoints.
-                    for future in course.pending:
+                    for future in under_way.pending:
                         future.cancel()
     return [record for spec in specs if (record := store.get(spec)) is not None]
 
@@ -113,7 +113,7 @@ def local_pool(runs: int) -> ProcessPoolExecutor:
     return processes.pool(runs, _start_worker)
 
 
-class _Course:
+class _Sweep:
     """A sweep under way: the runs that failed, and what there is to see of it."""
 
     def __init__(self, specs: list[RunSpec], store: Store, bar: tqdm, lines: bool):
