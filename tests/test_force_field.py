@@ -15,7 +15,7 @@ import tiny
 import torch
 from ase.calculators.fd import calculate_numerical_forces
 
-from asteroid import datasets, several, stages
+from asteroid import datasets, multi_molecule, stages
 from asteroid.baselines.delta import DeltaForceField
 from asteroid.baselines.sgdml import SGDMLForceField
 from asteroid.force_field import ForceField, force_on
@@ -114,7 +114,7 @@ def test_another_molecule_is_refused():
         lambda ethanol, split: bias_report(ethanol, split.inaccurate),
         lambda ethanol, split: stages.estimated_bias(ethanol, split.inaccurate),
         lambda ethanol, split: stages.asteroid(split, tiny.RECIPE, theta_a=ethanol, progress=False),
-        lambda ethanol, split: several.pretrain([split], [ethanol], tiny.RECIPE, progress=False),
+        lambda ethanol, split: multi_molecule.pretrain([split], [ethanol], tiny.RECIPE, progress=False),
         lambda ethanol, split: selection.scores("bias", [ethanol], split.train, split.train),
         lambda ethanol, split: selection.scores("disagreement", [ethanol] * 3, split.train, split.inaccurate),
     ],

@@ -18,7 +18,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 ROOMS = (
     *("units", "files", "machine", "processes", "identity", "statistics", "validation", "integration"),
     *("domain", "state", "provenance", "datasets", "models", "training", "evaluator", "md", "force_field"),
-    *("levels", "runner", "stages", "several", "baselines", "runs", "profiles", "plots", "planning", "book"),
+    *("levels", "runner", "stages", "multi_molecule", "baselines", "runs", "profiles", "plots", "planning", "book"),
     *("force_fields", "__main__"),
 )
 CORE = ("models", "training")  # no ASE, no tables, no notebooks, no files of labels

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asteroid import datasets, models, several, stages
+from asteroid import datasets, models, multi_molecule, stages
 from asteroid.baselines import ani, delta, fidelity, missing_package, sgdml
 from asteroid.datasets import Split
 from asteroid.force_field import ForceField, force_on
@@ -257,7 +257,7 @@ METHODS = {
     "multi-not-tuned": Method(
         "pre-training on several molecules",
         f"budget together {CHEAP} {NETWORK} {WEIGHTS}",
-        lambda job: several.pretrain([job.split, *job.others], job.built_on, job.spec.recipe, **job.keep),
+        lambda job: multi_molecule.pretrain([job.split, *job.others], job.built_on, job.spec.recipe, **job.keep),
         lambda recipe: [("inaccurate", recipe.inaccurate)] * len(recipe.gammas),  # of each molecule
         stage_one,
         trades=True,

@@ -8,7 +8,7 @@ import tiny
 import torch
 from tiny import weights
 
-from asteroid import datasets, profiles, provenance, runs, several, stages, training
+from asteroid import datasets, multi_molecule, profiles, provenance, runs, stages, training
 from asteroid.book import workload
 from asteroid.runs import RunSpec, Store, sweeps
 from asteroid.runs.spec import fingerprints
@@ -188,7 +188,7 @@ def test_lengths_of_a_training_grow_together():
 
 
 def test_pretraining_gives_each_molecule_its_steps_its_bias_and_its_median(both, thetas_a, trainings):
-    force_field = several.pretrain(both, thetas_a, tiny.RECIPE, **QUIET)
+    force_field = multi_molecule.pretrain(both, thetas_a, tiny.RECIPE, **QUIET)
     (call,) = trainings
     assert call["config"] == tiny.TRAIN.times(2)
     learned, all_of = (
@@ -210,12 +210,12 @@ def test_pretraining_gives_each_molecule_its_steps_its_bias_and_its_median(both,
 
 
 def test_of_several_gammas_the_validation_of_all_molecules_chooses(both, thetas_a, trainings):
-    force_field = several.pretrain(both, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
+    force_field = multi_molecule.pretrain(both, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
     assert len(trainings) == 2
     errors = {}
     for gamma in (0.1, 1.0):
         recipe = replace(tiny.RECIPE, gammas=(gamma,))
-        alone = several.pretrain(both, thetas_a, recipe, **QUIET)
+        alone = multi_molecule.pretrain(both, thetas_a, recipe, **QUIET)
         errors[gamma] = sum(stages.force_error(replace(alone, z=split.valid.z), split.valid) for split in both)
     assert force_field.provenance["gamma"] == min(errors, key=errors.get)
 
@@ -224,14 +224,14 @@ def test_of_several_gammas_the_validation_of_all_molecules_chooses(both, thetas_
 def test_the_gamma_of_several_molecules_is_chosen_by_accurate_frames_of_each(gamma, both, thetas_a):
     """Whichever γ they agree with most, here because they are labelled by its force field; a molecule alone decides
     where the others are far off whatever the γ."""
-    ideal = several.pretrain(both, thetas_a, replace(tiny.RECIPE, gammas=(gamma,)), **QUIET)
+    ideal = multi_molecule.pretrain(both, thetas_a, replace(tiny.RECIPE, gammas=(gamma,)), **QUIET)
     for labelled in (both, both[:1], both[1:]):
         given = []
         for split in both:
             _, force = replace(ideal, z=split.valid.z).energy_and_force(split.valid.pos)
             change = {"force": force.double()} if split in labelled else {}
             given.append(replace(split, valid=replace(split.valid, **change)))
-        chosen = several.pretrain(given, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
+        chosen = multi_molecule.pretrain(given, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
         assert chosen.provenance["gamma"] == gamma
         assert torch.equal(weights(chosen.model), weights(ideal.model))
 
@@ -239,14 +239,14 @@ def test_the_gamma_of_several_molecules_is_chosen_by_accurate_frames_of_each(gam
 def test_without_validation_frames_several_molecules_have_one_gamma(both, thetas_a, trainings):
     given = [both[0], replace(both[1], valid=None)]
     with pytest.raises(ValueError, match="no accurate validation frames"):
-        several.pretrain(given, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
+        multi_molecule.pretrain(given, thetas_a, replace(tiny.RECIPE, gammas=(0.1, 1.0)), **QUIET)
     assert trainings == []
-    alone, expected = (several.pretrain(splits, thetas_a, tiny.RECIPE, **QUIET) for splits in (given, both))
+    alone, expected = (multi_molecule.pretrain(splits, thetas_a, tiny.RECIPE, **QUIET) for splits in (given, both))
     assert torch.equal(weights(alone.model), weights(expected.model))
 
 
 def test_fine_tuning_starts_from_the_shared_weights_for_each_molecule(both, thetas_a, tmp_path):
-    shared = several.pretrain(both, thetas_a, tiny.RECIPE, folder=tmp_path, **QUIET)
+    shared = multi_molecule.pretrain(both, thetas_a, tiny.RECIPE, folder=tmp_path, **QUIET)
     shared.save(tmp_path / "shared.safetensors")
     shared = type(shared).load(tmp_path / "shared.safetensors")
     still = replace(tiny.RECIPE, fine_tuning=replace(tiny.TRAIN, learning_rate=1e-15))
@@ -262,7 +262,7 @@ def test_fine_tuning_starts_from_the_shared_weights_for_each_molecule(both, thet
 
 
 def test_a_molecule_that_was_not_among_those_is_refused(both, thetas_a):
-    shared, ethanol = several.pretrain(both, thetas_a, tiny.RECIPE, **QUIET), datasets.load("ethanol", "ccsd(t)")
+    shared, ethanol = multi_molecule.pretrain(both, thetas_a, tiny.RECIPE, **QUIET), datasets.load("ethanol", "ccsd(t)")
     with pytest.raises(
         ValueError, match=r"has the atoms \[6, 8, 1.*\] or \[.*\], the labels of ethanol have \[6, 6, 8"
     ):
@@ -281,9 +281,9 @@ def test_sets_that_cannot_be_trained_together_are_refused(both, thetas_a):
     with pytest.raises(ValueError, match="methanol .*formic_acid .*same order"):
         stages.standard(methanol.train, formic_acid.valid, tiny.RECIPE, **QUIET)
     with pytest.raises(ValueError, match="2 splits and 1 force fields"):
-        several.pretrain(both, thetas_a[:1], tiny.RECIPE, **QUIET)
+        multi_molecule.pretrain(both, thetas_a[:1], tiny.RECIPE, **QUIET)
     with pytest.raises(ValueError, match="no inaccurate labels"):
-        several.pretrain([methanol, replace(formic_acid, inaccurate=None)], thetas_a, tiny.RECIPE, **QUIET)
+        multi_molecule.pretrain([methanol, replace(formic_acid, inaccurate=None)], thetas_a, tiny.RECIPE, **QUIET)
 
 
 def test_a_model_of_two_molecules_knows_both_and_one_of_one_does_not():
