@@ -139,7 +139,7 @@ def claimed_reductions(table: pd.DataFrame) -> Figure:
     """Reductions of the error that the paper claims beside those found, with 95 % intervals.
 
     Args:
-        table: rows from `claims.judged` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%), `verdict`.
+        table: rows from `claims.findings` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%).
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 1 + 0.5 * len(table)))
     places, mean = np.arange(len(table)), table["mean"].to_numpy()
