@@ -1,6 +1,6 @@
 """What all figures look like: colours, markers, panels, axes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
 from typing import Any
@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -74,16 +75,14 @@ def error_panels(
     table: pd.DataFrame, x: str, hue: str, xlabel: str, title: str | None = None, beside: bool = True
 ) -> Figure:
     """Error against `x`, a panel per molecule and a line per `hue`; points at one place stand beside each other."""
-    molecules = list(dict.fromkeys(table["molecule"]))
-    figure, panels = grid(len(molecules), 3.3)
+    figure, panels = molecule_panels(table, 3.3)
     colors = colors_of(table[hue])
     markers = dict(zip(colors, MARKERS))
     points = table.groupby(hue)[x].nunique()
     long, short = ([name for name in colors if (points[name] == points.max()) == wanted] for wanted in (True, False))
     in_order = [*short[: len(short) // 2], *long, *short[len(short) // 2 :]]  # lines in the middle
     places = {name: place - (len(in_order) - 1) / 2 for place, name in enumerate(in_order)}
-    for axes, molecule in zip(panels, molecules):
-        rows = table[table["molecule"] == molecule]
+    for axes, rows in panels.items():
         for name, part in rows.groupby(hue, sort=False):
             style = {"color": colors[name], "marker": markers[name], "label": name}
             drawn = mean_and_spread(axes, part, x, ls="-" if part[x].nunique() > 1 else "none", **style)
@@ -91,12 +90,12 @@ def error_panels(
                 aside = ScaledTranslation(places[name] * 5 / 72, 0, figure.dpi_scale_trans)
                 for artist in drawn.get_children():
                     artist.set_transform(axes.transData + aside)
-        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        axes.set(xscale="log", yscale="log")
         axes.margins(x=0.05 + 0.02 * len(colors))  # for what stands aside
         ticks = sorted(rows[x].unique())
         label_ticks(axes, ticks if len(ticks) <= 6 else ticks[:: len(ticks) // 5])
     name_axes(panels, xlabel)
-    legend_below(figure, *panels[0].get_legend_handles_labels(), title=title)
+    legend_below(figure, title=title)
     return figure
 
 
@@ -112,18 +111,30 @@ def grid(number: int, height: float, **shared: bool) -> tuple[Figure, list[plt.A
     return figure, list(panels.flat[:number])
 
 
-def name_axes(panels: Sequence[plt.Axes], xlabel: str, ylabel: str = FORCE_ERROR) -> None:
+def molecule_panels(table: pd.DataFrame, height: float, **shared: bool) -> tuple[Figure, dict[plt.Axes, pd.DataFrame]]:
+    """A panel of `grid` for each molecule, which is its title, and the molecule's rows."""
+    molecules = list(dict.fromkeys(table["molecule"]))
+    figure, panels = grid(len(molecules), height, **shared)
+    for axes, molecule in zip(panels, molecules):
+        axes.set_title(molecule.replace("_", " "))
+    return figure, {axes: table[table["molecule"] == molecule] for axes, molecule in zip(panels, molecules)}
+
+
+def name_axes(panels: Collection[plt.Axes], xlabel: str, ylabel: str = FORCE_ERROR) -> None:
     """Name the axes of the panels of `grid`: of each below, and of the first in each line."""
     for place, axes in enumerate(panels):
         axes.set_xlabel(xlabel if place + 2 >= len(panels) else "")
         axes.set_ylabel(ylabel if place % 2 == 0 else "")
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str], title: str | None = None) -> None:
-    """A legend below all panels, in as many columns as their width allows."""
-    columns = int(WIDTH / (0.65 + 0.085 * max(map(len, names))))
-    columns = min(len(names), max(1, columns))
-    figure.legend(handles, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns)
+def legend_below(figure: Figure, handles: Mapping[str, Artist] | None = None, title: str | None = None) -> None:
+    """A legend below all panels, in as many columns as their width allows; of the first panel, if not given by name."""
+    if handles is None:
+        drawn, names = figure.axes[0].get_legend_handles_labels()
+    else:
+        drawn, names = handles.values(), handles.keys()
+    columns = min(len(names), max(1, int(WIDTH / (0.65 + 0.085 * max(map(len, names))))))
+    figure.legend(drawn, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns)
 
 
 def mean_and_spread(axes: plt.Axes, rows: pd.DataFrame, x: str, **style: Any) -> ErrorbarContainer:
