@@ -69,11 +69,11 @@ def executed(monkeypatch):
 
 
 def in_this_process(monkeypatch, execute):
-    monkeypatch.setattr(book.pages, "_execute", execute)
+    monkeypatch.setattr(book.pages, "execute", execute)
     monkeypatch.setattr(book.pages.processes, "pool", lambda tasks: ThreadPoolExecutor(1))
 
 
-def test_page_is_executed_by_this_interpreter_in_the_root(tree, monkeypatch, tmp_path):
+def test_page_is_executed_bythis_interpreter_in_the_root(tree, monkeypatch, tmp_path):
     # A kernel of the user's under the same name, which must not be the one that runs.
     kernel = tmp_path / "user/kernels/python3/kernel.json"
     kernel.parent.mkdir(parents=True)

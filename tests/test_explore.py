@@ -208,7 +208,7 @@ def test_the_force_fields_that_a_clone_lacks_are_trained_again(profile, full, tm
 def test_menus_are_for_somebody_who_sits_at_the_notebook(tmp_path):
     """Jupyter's own pages let the kernel ask for input; what executes notebooks for a book does not."""
     code, answers = "from asteroid.book import explore\nprint(explore.live())", []
-    with book.pages._this_interpreter(tmp_path):
+    with book.pages.this_interpreter(tmp_path):
         manager, client = start_new_kernel(kernel_name="python3")
         try:
             for asked in (True, False):

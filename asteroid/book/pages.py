@@ -240,7 +240,7 @@ def _under(page: Page, profile: str) -> Page:
 def _make_page(name: str, page: Page, folder: Path) -> None:
     print(f"{name}: executing (profile {page.profile})", flush=True)
     seal, start = _seal(page, folder), time.perf_counter()
-    executed = _execute(page, folder)
+    executed = execute(page, folder)
     if name != page.notebook.stem:
         _relabel(executed, name)
     # The sources are those of before the run, since an edit during a long run must count; the records are those of
@@ -249,14 +249,15 @@ def _make_page(name: str, page: Page, folder: Path) -> None:
     print(f"{name}: made in {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _execute(page: Page, folder: Path) -> dict:
+def execute(page: Page, folder: Path) -> dict:
+    """The page's notebook, run by papermill in the root; NotebookError where a cell fails or the kernel dies."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     try:
-        with _this_interpreter(folder / "book/pages"):
+        with this_interpreter(folder / "book/pages"):
             # A notebook in and out, not paths: papermill formats paths, which braces in a folder's name break.
             executed = papermill.execute_notebook(
                 nbformat.read(page.notebook, as_version=4),
@@ -297,7 +298,7 @@ def _relabel(notebook: dict, page: str) -> None:
 
 
 @contextlib.contextmanager
-def _this_interpreter(pages: Path) -> Iterator[None]:
+def this_interpreter(pages: Path) -> Iterator[None]:
     """Make the kernel ``python3`` be the running interpreter, without the user's start-up files, for pages in a folder.
 
     A fresh environment may have no kernel registered, and one that the user registered under this name goes before an

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator
+from matplotlib.ticker import LogLocator
 
 from asteroid.plots.style import (
     FORCE_ERROR,
@@ -91,9 +91,9 @@ def label_cost(table: pd.DataFrame, exponents: Mapping[str, float]) -> Figure:
         label = f"{name}: $n^{{{exponents[level]:.1f}}}$" if level in exponents else name
         axes.plot(rows["functions"], rows["seconds"], color=colors[name], marker=marker, ms=5, lw=1.5, label=label)
     axes.set(xscale="log", yscale="log", xlabel="basis functions (cc-pVDZ)", ylabel="seconds of a label, one core")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(table["functions"].unique())))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(FixedLocator([]))
+    numbers = sorted(table["functions"].unique())
+    axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
+    axes.set_xticks([], minor=True)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asteroid.plots.style import WIDTH, colors_of, grid, legend_below, name_axes, plain_log_axis, styled
+from asteroid.plots.style import WHISKERS, WIDTH, colors_of, grid, legend_below, name_axes, plain_log_axis, styled
 
 
 @styled
@@ -57,18 +57,9 @@ def step_sizes(table: pd.DataFrame) -> Figure:
         rows = table[table["measure"] == measure]
         for place, (name, part) in enumerate(rows.groupby("series", sort=False)):
             error = (part["fraction"] - part["low"]).clip(lower=0), (part["high"] - part["fraction"]).clip(lower=0)
-            axes.errorbar(
-                part["timestep"] + 0.03 * place,  # intervals beside each other
-                part["fraction"],
-                yerr=error,
-                label=name,
-                color=colors[name],
-                marker="os^D"[place],
-                capsize=2.5,
-                ms=5,
-                lw=1.6,
-                elinewidth=1.1,
-            )
+            style = {"label": name, "color": colors[name], "marker": "os^D"[place]} | WHISKERS
+            beside = part["timestep"] + 0.03 * place  # so that intervals do not hide each other
+            axes.errorbar(beside, part["fraction"], yerr=error, **style)
         axes.set(title=measure, ylim=(-0.03, 1.03))
     name_axes(panels, "time step [fs]", "fraction that stays together")
     legend_below(figure)

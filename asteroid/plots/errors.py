@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from asteroid import statistics
 from asteroid.plots.style import (
@@ -123,10 +122,9 @@ def sensitivity(table: pd.DataFrame, standard: pd.DataFrame, xlabel: str) -> Fig
         rows = rows.assign(setting=rows["setting"].map(places))
         mean_and_spread(axes, rows, "setting", color=COLORS[0], marker="o", ls="-", label="ASTEROID")
         axes.set(xscale="log", ylim=(0, None))
-        axes.xaxis.set_major_locator(FixedLocator(list(places.values())))
         names = [f"{value:g}" if np.isfinite(value) else "∞" for value in values]
-        axes.xaxis.set_major_formatter(FixedFormatter(names))
-        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.set_xticks(list(places.values()), names)
+        axes.set_xticks([], minor=True)
     name_axes(panels, xlabel)
     figure.axes[0].legend(loc="lower left")
     return figure

@@ -13,7 +13,7 @@ from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 from matplotlib.transforms import ScaledTranslation
 
 FORCE_ERROR = "test force MAE [kcal/mol/Å]"
@@ -47,6 +47,7 @@ COLOR_OF = {
 }
 OTHER_COLORS = [COLORS[place] for place in (3, 4, 2, 5, 9, 7, 1, 6, 8)]
 MARKERS = "osD^vPX*<>"
+WHISKERS = {"capsize": 2.5, "ms": 5, "lw": 1.6, "elinewidth": 1.1}
 STYLE_SETTINGS = {
     "figure.dpi": 110,
     "savefig.bbox": "tight",
@@ -141,7 +142,7 @@ def mean_and_spread(axes: plt.Axes, rows: pd.DataFrame, x: str, **style: Any) ->
     """Mean over seeds with the standard deviation as error bar."""
     groups = rows.groupby(x)["force_mae"]
     mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
-    return axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, ms=5, lw=1.6, elinewidth=1.1, **style)
+    return axes.errorbar(mean.index, mean, yerr=spread, **WHISKERS, **style)
 
 
 def colors_of(names: Iterable[str]) -> dict[str, Any]:
@@ -164,9 +165,9 @@ def label_ticks(axes: plt.Axes, ticks: Sequence[float]) -> None:
     for tick in ticks:
         if not kept or np.log(tick / kept[-1]) > room:
             kept.append(tick)
-    axes.xaxis.set_major_locator(FixedLocator(kept))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(FixedLocator([]))
+    axes.set_xticks(kept)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xticks([], minor=True)
     plain_log_axis(axes.yaxis)
 
 
@@ -177,5 +178,5 @@ def plain_log_axis(axis: Any) -> None:
     narrow, wide, numticks = (6, 50, 3) if axis.axis_name == "x" else (8, 200, 5)
     digits = (1, 1.5, 2, 3, 4, 5, 7) if high < narrow * low else (1, 2, 5) if high < wide * low else (1,)
     axis.set_major_locator(LogLocator(base=10, subs=digits, numticks=numticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
