@@ -60,7 +60,7 @@ def executed(monkeypatch):
     """Papermill replaced by a copy; the names of the notebooks it was given."""
     names = []
 
-    def execute(page, profile, folder):
+    def execute(page, folder):
         names.append(page.notebook.stem)
         return nbformat.read(page.notebook, as_version=4)
 
@@ -69,11 +69,11 @@ def executed(monkeypatch):
 
 
 def in_this_process(monkeypatch, execute):
-    monkeypatch.setattr(book.pages, "_execute", execute)
+    monkeypatch.setattr(book.pages, "execute", execute)
     monkeypatch.setattr(book.pages.processes, "pool", lambda tasks: ThreadPoolExecutor(1))
 
 
-def test_page_is_executed_by_this_interpreter_in_the_root(tree, monkeypatch, tmp_path):
+def test_page_is_executed_bythis_interpreter_in_the_root(tree, monkeypatch, tmp_path):
     # A kernel of the user's under the same name, which must not be the one that runs.
     kernel = tmp_path / "user/kernels/python3/kernel.json"
     kernel.parent.mkdir(parents=True)
@@ -133,8 +133,8 @@ def test_page_is_stale_for_another_profile_only_when_that_differs(tree, executed
 def test_records_made_by_a_later_notebook_leave_earlier_pages_fresh(tree, monkeypatch):
     shutil.copy(tree / "notebooks/tiny.ipynb", tree / "notebooks/zebra.ipynb")
 
-    def execute(page, profile, folder):
-        (folder / f"results/{profile}/{page.notebook.stem}.json").write_text("{}")
+    def execute(page, folder):
+        (folder / f"results/{page.profile}/{page.notebook.stem}.json").write_text("{}")
         return nbformat.read(page.notebook, as_version=4)
 
     in_this_process(monkeypatch, execute)
@@ -151,7 +151,7 @@ def test_pages_are_executed_two_at_a_time(tree):
     assert [page.stem for page in book.make_pages("smoke", folder=tree)] == ["tiny", "zebra"]
 
 
-def test_the_claims_are_judged_after_all_other_pages(tree, executed):
+def test_the_claims_are_looked_at_after_all_other_pages(tree, executed):
     for name in ("claims", "zebra"):
         shutil.copy(tree / "notebooks/tiny.ipynb", tree / f"notebooks/{name}.ipynb")
     assert [page.stem for page in book.make_pages("smoke", folder=tree)] == executed == ["tiny", "zebra", "claims"]
@@ -160,7 +160,7 @@ def test_the_claims_are_judged_after_all_other_pages(tree, executed):
 def test_after_a_failure_no_page_is_begun_and_those_made_stay(tree, monkeypatch):
     begun = []
 
-    def execute(page, profile, folder):
+    def execute(page, folder):
         begun.append(page.notebook.stem)
         if page.notebook.stem == "unlucky":
             raise book.NotebookError("unlucky failed")
@@ -174,7 +174,7 @@ def test_after_a_failure_no_page_is_begun_and_those_made_stay(tree, monkeypatch)
     assert (tree / "book/pages/tiny.ipynb").exists() and "claims" not in begun
 
 
-def test_a_process_that_was_killed_is_said(tree):
+def test_a_process_that_was_killed_is_named(tree):
     kill = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"
     nbformat.write(notebook('profile = "laptop"', kill), tree / "notebooks/tiny.ipynb")
     with pytest.raises(book.NotebookError, match="killed, most often for want of memory"):
@@ -305,7 +305,7 @@ def test_begin_refuses_a_parameter_of_another_type_than_its_default(default, val
 
 
 @pytest.mark.parametrize(
-    ("annotation", "value", "said"),
+    ("annotation", "value", "message"),
     [
         ("str", False, "expected str or None; papermill keeps a word as it is by `-r setting WORD`"),
         ("str", 2024, "expected str or None; papermill"),
@@ -314,7 +314,7 @@ def test_begin_refuses_a_parameter_of_another_type_than_its_default(default, val
         ("int", True, "expected int or None$"),
     ],
 )
-def test_a_default_of_none_has_the_type_of_its_annotation(annotation, value, said):
+def test_a_default_of_none_has_the_type_of_its_annotation(annotation, value, message):
     def begin(given):
         declared = f"profile = 'smoke'\nsetting: {annotation} | None = None"
         cells = ["", declared, f"# Parameters\nsetting = {given!r}\n"]
@@ -322,7 +322,7 @@ def test_a_default_of_none_has_the_type_of_its_annotation(annotation, value, sai
 
     good = {"str": "NO", "float": 1, "int": 3}[annotation]
     assert begin(None) == begin(good) == "smoke"
-    with pytest.raises(ValueError, match=f"parameter 'setting' is {value!r}; {said}"):
+    with pytest.raises(ValueError, match=f"parameter 'setting' is {value!r}; {message}"):
         begin(value)
 
 
@@ -483,8 +483,8 @@ def test_a_page_may_show_another_profile_than_the_default_book(tree, monkeypatch
     """With its parameters; in another profile's book it is a page like all others."""
     shown = []
 
-    def execute(page, profile, folder):
-        shown.append((profile, dict(page.parameters)))
+    def execute(page, folder):
+        shown.append((page.profile, dict(page.parameters)))
         return nbformat.v4.new_notebook()
 
     in_this_process(monkeypatch, execute)

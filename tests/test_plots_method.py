@@ -20,6 +20,7 @@ ERRORS = pd.DataFrame(
     columns=["labels", "method", "error"],
 )
 FIGURES = {
+    "bias_histogram": ((BIAS, WEIGHTS[1.0], "pbe"), {"bias of a PBE frame [kcal/mol/Å]", "frames", "weight"}),
     "weights_by_gamma": ((BIAS, WEIGHTS, "pbe"), {"bias of a PBE frame [kcal/mol/Å]", "frames", "weight"}),
     "toy_errors": ((ERRORS, "labels", "accurate points"), {"accurate points", "[standard deviation of a target]"}),
 }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PAIRED = ("molecule", "model", "total_budget", "seed")
 
 
-def table(profile: Profile, records: Iterable[Record]) -> "pd.DataFrame":
+def with_total_budget(profile: Profile, records: Iterable[Record]) -> "pd.DataFrame":
     """`runs.table` with a column `total_budget`: accurate labels that cost as much, by the paper's ratios.
 
     Args:
@@ -33,8 +33,8 @@ def reduction(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence
     """By how many percent the error of each run is lower than that of its partner.
 
     Args:
-        rows: from `table`.
-        reference: from `table`; one row for each combination of `pair_by`.
+        rows: from `with_total_budget`.
+        reference: from `with_total_budget`; one row for each combination of `pair_by`.
         pair_by: columns in which partners agree.
 
     Returns:
@@ -54,7 +54,7 @@ def straight_line(rows: "pd.DataFrame") -> tuple[float, bool]:
     """How well the mean errors of standard training follow a power law, a straight line in double logarithmic axes.
 
     Args:
-        rows: from `table`, of one molecule and model.
+        rows: from `with_total_budget`, of one molecule and model.
 
     Returns:
         Correlation r of the logarithms, above 0 if errors rise; and whether they fall with an R² of at least 0.95,
@@ -69,7 +69,7 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
     """ASTEROID against standard training that costs the same seconds of labels, by its power law for the molecule.
 
     Args:
-        rows: from `table`, of one model: standard training and ASTEROID, with labels that were timed.
+        rows: from `with_total_budget`, of one model: standard training and ASTEROID, with labels that were timed.
 
     Returns:
         A row for each molecule, number of cheap labels and of accurate ones. Of means over seeds, `paid` is seconds of

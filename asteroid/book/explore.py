@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -41,7 +41,7 @@ class Choice:
     ratio: float | None
 
 
-class Shelf:
+class Catalogue:
     """The runs of standard training and ASTEROID that are recorded, and what can be seen of them.
 
     Args:
@@ -81,7 +81,7 @@ class Shelf:
 
     def offered(self, name: str, **known: Any) -> list[Any]:
         """Recorded values of a field of `Choice` where other fields have known values, the one to begin with first."""
-        return self._values(name, [record.spec for record in self.records], known)
+        return _values(name, [self._place(record.spec) for record in self.records], known)
 
     def choose(self, planned: bool = False, **wanted: Any) -> Choice:
         """The choice with some fields as wanted, and the others as they are offered first.
@@ -98,13 +98,13 @@ class Shelf:
         if planned or not specs:
             molecule = wanted.get("molecule") or self.profile.molecules[0]
             specs = self.planned(molecule, wanted.get("model") or next(iter(self.profile.recipes)))
-        chosen: dict[str, Any] = {}
+        places, chosen = [self._place(spec) for spec in specs], {}
         for name in Choice.__dataclass_fields__:
-            values, wish = self._values(name, specs, chosen), wanted.get(name)
+            values, wish = _values(name, places, chosen), wanted.get(name)
             if wish is not None and wish not in values:
                 advice = "" if planned else "; train_missing = True makes other runs of the profile"
                 raise ValueError(f"{name} is {wish!r}; there are runs with {', '.join(map(str, values))}{advice}")
-            chosen[name] = next(iter(values), None) if wish is None else wish
+            chosen[name] = values[0] if wish is None else wish
         return Choice(**chosen)
 
     def has(self, choice: Choice) -> bool:
@@ -113,18 +113,15 @@ class Shelf:
 
     def records_of(self, choice: Choice) -> list[Record]:
         """Records of the molecule and the model at all budgets: standard training, and ASTEROID at the ratio."""
-        alike = {(choice.molecule, choice.model, ratio) for ratio in (None, choice.ratio)}
-        places = [self._place(record.spec) for record in self.records]
-        return [
-            record for record, place in zip(self.records, places) if (place.molecule, place.model, place.ratio) in alike
-        ]
+        alike = {replace(choice, ratio=ratio) for ratio in (None, choice.ratio)}
+        return [record for record in self.records if replace(self._place(record.spec), budget=choice.budget) in alike]
 
-    def said(self, choice: Choice) -> str:
+    def summary(self, choice: Choice) -> str:
         """The errors of the choice in a sentence, as Markdown."""
         name, model = choice.molecule.replace("_", " "), MODEL_NAMES[choice.model]
         if not self.has(choice):
             return f"No run of {model} on {name} is recorded. `train_missing = True` makes the profile's."
-        rows = comparison.table(self.profile, self.records_of(choice))
+        rows = comparison.with_total_budget(self.profile, self.records_of(choice))
         rows = rows[rows["total_budget"] == choice.budget]
         errors = {METHODS[method]: part["force_mae"] for method, part in rows.groupby("method", sort=False)}
         found = [f"{method} {comparison.mean_and_spread(values)} ({len(values)})" for method, values in errors.items()]
@@ -136,21 +133,21 @@ class Shelf:
 
     def errors(self, choice: Choice) -> "Figure":
         """Test error against budget: standard training, and ASTEROID at the ratio; a grey bar at the chosen budget."""
-        rows = comparison.table(self.profile, self.records_of(choice))
+        rows = comparison.with_total_budget(self.profile, self.records_of(choice))
         labels = rows["inaccurate_budget"].astype(str) + " " + rows["inaccurate"].str.upper()
         rows["series"] = ("ASTEROID, " + labels).where(rows["method"] == "asteroid", "standard")
         figure = plots.budgets(rows)
         figure.axes[0].axvline(choice.budget, color="0.85", lw=6, zorder=0)
         return figure
 
-    def courses(self, choice: Choice) -> "Figure":
+    def learning_curves(self, choice: Choice) -> "Figure":
         """Validation error in the course of the trainings of the choice, with the first seed."""
-        courses = {}
+        curves = {}
         for name, spec in self._first_seed(choice).items():
             for stage, history in self.store.get(spec).histories.items():
                 part = "" if stage.endswith("tuned") else f", stage 2: {spec.inaccurate.upper()} labels"
-                courses[name if spec.method == "standard" else f"{name}{part}"] = history
-        return plots.learning_curves(courses)
+                curves[name if spec.method == "standard" else f"{name}{part}"] = history
+        return plots.learning_curves(curves)
 
     def frames(self, choice: Choice) -> LabelledSet:
         """The test frames of the first seed with their accurate labels."""
@@ -164,7 +161,7 @@ class Shelf:
         """
         return [*self._labels(choice), *self._force_fields(choice)]
 
-    def off(self, choice: Choice) -> "pd.Series":
+    def force_errors(self, choice: Choice) -> "pd.Series":
         """Mean absolute error of the forces of all sources, over test frames, atoms and components, kcal/mol/Å."""
         import pandas as pd
 
@@ -192,25 +189,19 @@ class Shelf:
         if not 0 <= frame < len(test):
             raise ValueError(f"frame is {frame}; the test frames are 0 to {len(test) - 1}")
         accurate = test.level.upper()
-        forces, said = {accurate: test.force[frame]}, f"The force of {accurate} on test frame {frame}"
+        forces, sentence = {accurate: test.force[frame]}, f"The force of {accurate} on test frame {frame}"
         source = source or next(iter(self.sources(choice)), None)
         if source is None:
-            return test.z, test.pos[frame], forces, f"{said}; no other is there."
+            return test.z, test.pos[frame], forces, f"{sentence}; no other is there."
         forces[source] = self._force(choice, source)[frame]
         error = float(losses.force_mae(forces[source][None], forces[accurate][None]))
-        said += f", and that of {source}: off by **{error:.2f} kcal/mol/Å** in the mean over atoms and components."
-        return test.z, test.pos[frame], forces, said
+        sentence += f", and that of {source}: off by **{error:.2f} kcal/mol/Å** in the mean over atoms and components."
+        return test.z, test.pos[frame], forces, sentence
 
     def _place(self, spec: RunSpec) -> Choice:
         traded = self.profile.given_up if spec.method == "asteroid" else 0
         ratio = spec.inaccurate_budget / traded if traded else None
         return Choice(spec.molecule, spec.recipe.model, spec.budget + traded, ratio)
-
-    def _values(self, name: str, specs: list[RunSpec], known: Mapping[str, Any]) -> list[Any]:
-        places = [asdict(self._place(spec)) for spec in specs]
-        fitting = [place for place in places if all(place[field] == value for field, value in known.items())]
-        values = dict.fromkeys(place[name] for place in fitting if place[name] is not None)
-        return sorted(values, reverse=name == "ratio") if name in ("budget", "ratio") else list(values)
 
     def _first_seed(self, choice: Choice) -> dict[str, RunSpec]:
         """The recorded runs of the choice by name of the method, each with its first seed."""
@@ -253,78 +244,63 @@ class Shelf:
         return any(any(self.store.folder.glob(f"{stem}-{model}-{method}-a*.json")) for method in METHODS)
 
 
-class Panel:
-    """Menus of what is recorded, and below them what is chosen. `Panel(...).widget` stands last in a cell.
+def panel(catalogue: Catalogue, choice: Choice, source: str | None = None, frame: int = 0) -> Any:
+    """Menus of what is recorded, and below them what is chosen; it stands last in a cell.
+
+    Each menu offers what goes with those above it, and keeps what was chosen before where that is offered still.
 
     Args:
-        shelf: what there is.
+        catalogue: what there is.
         choice: what is shown first.
-        source: whose force is drawn first; one of `Shelf.sources`, None for the first of them.
+        source: whose force is drawn first; one of `Catalogue.sources`, None for the first of them.
         frame: test frame that is drawn first.
+
+    Returns:
+        An ipywidgets `interactive`.
     """
+    import ipywidgets as widgets
+    from IPython.display import Markdown, display
 
-    def __init__(self, shelf: Shelf, choice: Choice, source: str | None = None, frame: int = 0):
-        import ipywidgets as widgets
+    chosen = {**asdict(choice), "force of": source, "test frame": frame}
 
-        self.shelf, self._filling = shelf, False
-        self.menus = {name: widgets.Dropdown(description=name) for name in asdict(choice)}
-        self.source = widgets.Dropdown(description="force of")
-        self.frame = widgets.IntSlider(description="test frame", continuous_update=False)
-        self.train = widgets.Button(layout=widgets.Layout(width="auto"))
-        self.curves, self.molecule, self.log = widgets.Output(), widgets.Output(), widgets.Output()
-        upper, lower = widgets.HBox(list(self.menus.values())), widgets.HBox([self.source, self.frame])
-        self.widget = widgets.VBox([upper, self.train, self.log, self.curves, lower, self.molecule])
-        self._fill(choice, source, frame)
-        for menu in self.menus.values():
-            menu.observe(self._choose, "value")
-        for menu in (self.source, self.frame):
-            menu.observe(self._draw, "value")
-        self.train.on_click(self._train)
+    def menu(name: str, offered: list[Any]) -> widgets.Dropdown:
+        value = chosen[name] if chosen[name] in offered else offered[0]
+        return widgets.Dropdown(options=[(_label(name, each), each) for each in offered], value=value, description=name)
 
-    @property
-    def choice(self) -> Choice:
-        """What the menus say."""
-        return Choice(**{name: menu.value for name, menu in self.menus.items()})
+    def runs_menu(**known: Any) -> dict[str, widgets.Dropdown]:
+        name = next(name for name in Choice.__dataclass_fields__ if name not in known)
+        return {name: menu(name, catalogue.offered(name, **known) or [getattr(choice, name)])}
 
-    def _choose(self, _change: Any) -> None:
-        """After a menu was used: what does not go with it gives way to what is offered first."""
-        if not self._filling:
-            chosen: dict[str, Any] = {}
-            for name, menu in self.menus.items():
-                offered = self.shelf.offered(name, **chosen)
-                chosen[name] = menu.value if menu.value in offered else next(iter(offered), None)
-            self._fill(Choice(**chosen), self.source.value, self.frame.value)
+    def choose(**known: Any) -> None:
+        chosen.update(known)
+        if len(known) < len(Choice.__dataclass_fields__):
+            above = {name: widgets.fixed(value) for name, value in known.items()}
+            widgets.interact(choose, **above, **runs_menu(**known))
+        else:
+            show(Choice(**known))
 
-    def _fill(self, choice: Choice, source: str | None, frame: int) -> None:
-        self._filling = True
-        known: dict[str, Any] = {}
-        for name, value in asdict(choice).items():
-            offered = self.shelf.offered(name, **known) or [value]
-            self.menus[name].options = [(_label(name, each), each) for each in offered]
-            self.menus[name].value = known[name] = value
-        self.source.options = sources = self.shelf.sources(choice)
-        self.source.value = source if source in sources else next(iter(sources), None)
-        self.frame.max = len(self.shelf.frames(choice)) - 1
-        self.frame.value = frame
-        missing = len(self.shelf.missing(choice))
-        self.train.description, self.train.disabled = f"train what is missing ({missing})", not missing
-        self._filling = False
-        figures = [self.shelf.errors(choice), self.shelf.courses(choice)] if self.shelf.has(choice) else []
-        self.curves.outputs = _shown(self.shelf.said(choice), *figures)
-        self._draw(None)
+    def show(choice: Choice) -> None:
+        def train() -> None:
+            catalogue.train(choice)
+            top.update()
 
-    def _draw(self, _change: Any) -> None:
-        if not self._filling:
-            z, pos, forces, said = self.shelf.forces(self.choice, self.source.value, self.frame.value)
-            self.molecule.outputs = _shown(said, viewer.molecule_view(z, pos, forces=forces))
+        def draw(source: str | None, frame: int) -> None:
+            chosen.update({"force of": source, "test frame": frame})
+            z, pos, forces, sentence = catalogue.forces(choice, source, frame)
+            display(Markdown(sentence), viewer.molecule_view(z, pos, forces=forces))
 
-    def _train(self, _button: Any) -> None:
-        self.train.description, self.train.disabled = "training ...", True
-        try:
-            with self.log:
-                self.shelf.train(self.choice)
-        finally:
-            self._fill(self.choice, self.source.value, self.frame.value)
+        if missing := catalogue.missing(choice):
+            widgets.interact_manual.options(manual_name=f"train {len(missing)} missing")(train)
+        display(Markdown(catalogue.summary(choice)))
+        if catalogue.has(choice):
+            display(catalogue.errors(choice), catalogue.learning_curves(choice))
+        last = len(catalogue.frames(choice)) - 1
+        at = {"value": min(chosen["test frame"], last), "max": last, "description": "test frame"}
+        sources = menu("force of", catalogue.sources(choice) or [None])
+        widgets.interact(draw, source=sources, frame=widgets.IntSlider(**at, continuous_update=False))
+
+    top = widgets.interactive(choose, **runs_menu())
+    return top
 
 
 def live() -> bool:
@@ -336,21 +312,14 @@ def live() -> bool:
 
 
 def _label(name: str, value: Any) -> str:
-    if name == "ratio":
-        return "none" if value is None else f"{value:g} : 1"
-    return MODEL_NAMES.get(value, str(value).replace("_", " "))
+    if value is None:
+        return "none"
+    return f"{value:g} : 1" if name == "ratio" else MODEL_NAMES.get(value, str(value).replace("_", " "))
 
 
-def _shown(*things: Any) -> tuple[dict[str, Any], ...]:
-    """Texts in Markdown, figures and HTML as the outputs of a cell."""
-    return tuple({"output_type": "display_data", "data": _bundle(thing), "metadata": {}} for thing in things)
-
-
-def _bundle(thing: Any) -> dict[str, str]:
-    if isinstance(thing, str):
-        return {"text/markdown": thing}
-    if not hasattr(thing, "savefig"):
-        return {"text/html": thing.data}
-    from IPython.core.pylabtools import print_figure
-
-    return {"image/png": print_figure(thing, base64=True)}
+def _values(name: str, places: list[Choice], known: Mapping[str, Any]) -> list[Any]:
+    """What a field of `Choice` may be where others are known, the first to begin with; None only where nothing else."""
+    fitting = [place for place in places if all(getattr(place, other) == value for other, value in known.items())]
+    values = list(dict.fromkeys(getattr(place, name) for place in fitting))
+    given = [value for value in values if value is not None]
+    return sorted(given, reverse=name == "ratio") if given and name in ("budget", "ratio") else values

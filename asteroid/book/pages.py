@@ -104,11 +104,6 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         if file.stem not in known:  # else a table of contents that still names it would build here and only here
             file.unlink()
 
-    def fresh(name: str) -> bool:
-        its = known[name].profile
-        seal = _seal(its, _sources(folder, known[name], its), _records(folder, its))
-        return _seal_of(pages / f"{name}.ipynb") == seal
-
     made = []
     names = [name for name in known if name in (only or known)]
     rest = [name for name in names if name not in FIRST + LAST]
@@ -116,7 +111,7 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
     try:
         with processes.pool(AT_ONCE) as pool, processes.ended_on_interrupt():
             for turn in turns:
-                stale = [name for name in turn if not fresh(name)]
+                stale = [name for name in turn if _seal_of(pages / f"{name}.ipynb") != _seal(known[name], folder)]
                 for name in turn:
                     if name not in stale:
                         print(f"{name}: up to date (profile {known[name].profile})", flush=True)
@@ -131,8 +126,7 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         raise NotebookError("a process that executes notebooks was killed, most often for want of memory") from error
     # A notebook's records are news to those executed before it, which did not ask for them.
     for file in made:
-        its = known[file.stem].profile
-        seal = _seal(its, _seal_of(file)["sources"], _records(folder, its))
+        seal = _seal_of(file) | {"records": _records(known[file.stem], folder)}
         if seal != _seal_of(file):
             _write(file, json.loads(file.read_text(encoding="utf-8")), seal)
     return made
@@ -244,31 +238,31 @@ def _under(page: Page, profile: str) -> Page:
 
 
 def _make_page(name: str, page: Page, folder: Path) -> None:
-    profile = page.profile
-    print(f"{name}: executing (profile {profile})", flush=True)
-    sources, start = _sources(folder, page, profile), time.perf_counter()
-    executed = _execute(page, profile, folder)
+    print(f"{name}: executing (profile {page.profile})", flush=True)
+    seal, start = _seal(page, folder), time.perf_counter()
+    executed = execute(page, folder)
     if name != page.notebook.stem:
         _relabel(executed, name)
     # The sources are those of before the run, since an edit during a long run must count; the records are those of
     # after it, since a notebook makes the ones it misses.
-    _write(folder / f"book/pages/{name}.ipynb", executed, _seal(profile, sources, _records(folder, profile)))
+    _write(folder / f"book/pages/{name}.ipynb", executed, seal | {"records": _records(page, folder)})
     print(f"{name}: made in {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _execute(page: Page, profile: str, folder: Path) -> dict:
+def execute(page: Page, folder: Path) -> dict:
+    """The page's notebook, run by papermill in the root; NotebookError where a cell fails or the kernel dies."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     try:
-        with _this_interpreter(folder / "book/pages"):
+        with this_interpreter(folder / "book/pages"):
             # A notebook in and out, not paths: papermill formats paths, which braces in a folder's name break.
             executed = papermill.execute_notebook(
                 nbformat.read(page.notebook, as_version=4),
                 None,
-                parameters={**page.parameters, "profile": profile},
+                parameters={**page.parameters, "profile": page.profile},
                 kernel_name="python3",
                 cwd=str(folder),
                 progress_bar=False,
@@ -283,14 +277,14 @@ def _execute(page: Page, profile: str, folder: Path) -> dict:
             heading = executed.cells[0]
             heading.source = f"# {page.title}\n" + heading.source.partition("\n")[2]
         # What papermill injected repeats the cell above it.
-        if profile == DEFAULT_PROFILE and not page.parameters:
+        if page.profile == DEFAULT_PROFILE and not page.parameters:
             for cell in executed.cells:
                 if "injected-parameters" in cell.metadata.get("tags", []):
                     cell.metadata.tags.append("remove-cell")
         return executed
     raise NotebookError(
         f"notebooks/{page.notebook.name} failed, no page was made: {why}\n"
-        f"To look into it: papermill notebooks/{page.notebook.name} out.ipynb -p profile {profile}"
+        f"To look into it: papermill notebooks/{page.notebook.name} out.ipynb -p profile {page.profile}"
         + "".join(f" -p {name} {value}" for name, value in page.parameters.items())
     )
 
@@ -304,7 +298,7 @@ def _relabel(notebook: dict, page: str) -> None:
 
 
 @contextlib.contextmanager
-def _this_interpreter(pages: Path) -> Iterator[None]:
+def this_interpreter(pages: Path) -> Iterator[None]:
     """Make the kernel ``python3`` be the running interpreter, without the user's start-up files, for pages in a folder.
 
     A fresh environment may have no kernel registered, and one that the user registered under this name goes before an
@@ -316,25 +310,26 @@ def _this_interpreter(pages: Path) -> Iterator[None]:
         # The kernel's own log would fill the build's with a warning of its unencrypted talk with this process and with
         # a complaint about each shutdown; what fails in a cell comes back as a message and not through it.
         command = [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "--log-level=CRITICAL"]
+        environment = {
+            "IPYTHONDIR": scratch,
+            "ASTEROID_QUIET": "1",  # a page has no use for progress bars
+            # What a kernel itself computes is small: two threads gain little on idle cores, and on busy ones wait for
+            # each other at every operation. Pools set the threads of their processes.
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            PAGES: str(pages),
+        }
         about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+        about["env"] = {name: value.replace("$", "$$") for name, value in environment.items()}  # which it expands
         spec.write_text(json.dumps(about))
-        names = ("JUPYTER_PATH", "IPYTHONDIR", "ASTEROID_QUIET", "OMP_NUM_THREADS", PAGES)
-        before = {name: os.environ.get(name) for name in names}
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before["JUPYTER_PATH"]]))
-        os.environ["IPYTHONDIR"] = scratch
-        os.environ["ASTEROID_QUIET"] = "1"  # a page has no use for progress bars
-        # What a kernel itself computes is small: two threads gain little on idle cores, and on busy ones wait for each
-        # other at every operation. Pools set the threads of their processes.
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        os.environ[PAGES] = str(pages)
+        before = os.environ.get("JUPYTER_PATH")
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before]))
         try:
             yield
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            if before is None:
+                del os.environ["JUPYTER_PATH"]
+            else:
+                os.environ["JUPYTER_PATH"] = before
 
 
 def _write(file: Path, notebook: dict, seal: dict) -> None:
@@ -343,23 +338,20 @@ def _write(file: Path, notebook: dict, seal: dict) -> None:
         temporary.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _seal(profile: str, sources: str, records: str) -> dict:
-    return {"profile": profile, "sources": sources, "records": records}
+def _seal(page: Page, folder: Path) -> dict[str, str]:
+    library = folder / "asteroid"
+    paths = [page.notebook, library / f"profiles/{page.profile}.yaml", *library.rglob("*.py"), *library.glob("data/*")]
+    sources = f"{_digest(folder, paths)} {json.dumps([page.title, page.parameters], sort_keys=True)}"
+    return {"profile": page.profile, "sources": sources, "records": _records(page, folder)}
 
 
-def _seal_of(file: Path) -> dict | None:
+def _seal_of(file: Path) -> dict[str, str] | None:
     return json.loads(file.read_text(encoding="utf-8"))["metadata"].get("asteroid") if file.exists() else None
 
 
-def _sources(folder: Path, page: Page, profile: str) -> str:
-    library = folder / "asteroid"
-    paths = [page.notebook, library / f"profiles/{profile}.yaml", *library.rglob("*.py"), *library.glob("data/*")]
-    return f"{_digest(folder, paths)} {json.dumps([page.title, page.parameters], sort_keys=True)}"
-
-
-def _records(folder: Path, profile: str) -> str:
+def _records(page: Page, folder: Path) -> str:
     labels = folder.glob("results/label_cost/*.jsonl")
-    return _digest(folder, [*folder.glob(f"results/{profile}/*.json"), *labels])
+    return _digest(folder, [*folder.glob(f"results/{page.profile}/*.json"), *labels])
 
 
 def _digest(folder: Path, paths: Iterable[Path]) -> str:
@@ -369,7 +361,3 @@ def _digest(folder: Path, paths: Iterable[Path]) -> str:
         if path.is_file()
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,6 @@ from asteroid.plots.errors import (
 )
 from asteroid.plots.hover import with_values
 from asteroid.plots.learning import (
-    bias_histogram,
     comparison,
     convergence,
     error_against_seconds,
@@ -23,5 +22,5 @@ from asteroid.plots.learning import (
     trajectory,
     true_bias,
 )
-from asteroid.plots.method import toy_errors, weights_by_gamma
+from asteroid.plots.method import bias_histogram, toy_errors, weights_by_gamma
 from asteroid.plots.planner import bias_and_error, predicted_and_found, rounds, split_curve

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator
+from matplotlib.ticker import LogLocator
 
 from asteroid.plots.style import (
     FORCE_ERROR,
@@ -19,6 +19,7 @@ from asteroid.plots.style import (
     error_panels,
     grid,
     legend_below,
+    molecule_panels,
     plain_log_axis,
     styled,
 )
@@ -70,7 +71,7 @@ def total_cost(table: pd.DataFrame) -> Figure:
     figure.supxlabel("labels, training and simulation [core hours]", fontsize="medium")
     figure.supylabel(FORCE_ERROR, fontsize="medium")
     handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels())}
-    legend_below(figure, list(handles.values()), list(handles))
+    legend_below(figure, handles)
     return figure
 
 
@@ -90,9 +91,9 @@ def label_cost(table: pd.DataFrame, exponents: Mapping[str, float]) -> Figure:
         label = f"{name}: $n^{{{exponents[level]:.1f}}}$" if level in exponents else name
         axes.plot(rows["functions"], rows["seconds"], color=colors[name], marker=marker, ms=5, lw=1.5, label=label)
     axes.set(xscale="log", yscale="log", xlabel="basis functions (cc-pVDZ)", ylabel="seconds of a label, one core")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(table["functions"].unique())))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(FixedLocator([]))
+    numbers = sorted(table["functions"].unique())
+    axes.set_xticks(numbers, [f"{number:g}" for number in numbers])
+    axes.set_xticks([], minor=True)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -105,19 +106,18 @@ def error_against_cost(table: pd.DataFrame) -> Figure:
         table: rows with columns `molecule`, `level`, `seconds`, `error` (kcal/mol/Å, mean over frames), `low` and
             `high` (ends of the line that shows how frames differ).
     """
-    molecules, colors = list(dict.fromkeys(table["molecule"])), colors_of(table["level"].str.upper())
-    figure, panels = grid(len(molecules), 2.9, sharex=True, sharey=True)
-    for axes, molecule in zip(panels, molecules):
-        rows = table[table["molecule"] == molecule].assign(level=lambda rows: rows["level"].str.upper())
-        for (level, color), marker in zip(colors.items(), cycle(MARKERS)):
+    table = table.assign(level=table["level"].str.upper())
+    figure, panels = molecule_panels(table, 2.9, sharex=True, sharey=True)
+    for axes, rows in panels.items():
+        for (level, color), marker in zip(colors_of(table["level"]).items(), cycle(MARKERS)):
             part = rows[rows["level"] == level]
             axes.vlines(part["seconds"], part["low"], part["high"], color=color, lw=1.5)
             axes.plot(part["seconds"], part["error"], marker, color=color, ms=7, label=level)
-        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        axes.set(xscale="log", yscale="log")
         plain_log_axis(axes.yaxis)
     figure.supxlabel("seconds of a label, one core", fontsize="medium")
     figure.supylabel("error of the force [kcal/mol/Å]", fontsize="medium")
-    legend_below(figure, *panels[0].get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 

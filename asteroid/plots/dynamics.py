@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asteroid.plots.style import WIDTH, colors_of, grid, legend_below, name_axes, plain_log_axis, styled
+from asteroid.plots.style import WHISKERS, WIDTH, colors_of, grid, legend_below, name_axes, plain_log_axis, styled
 
 
 @styled
@@ -39,8 +39,7 @@ def largest_distances(
     axes.set(yscale="log", xlabel="time [ps]", ylabel="largest pair distance [Å]", ylim=(0.9 * lowest, 4 * limit))
     axes.set_xlim(left=-0.01 * axes.get_xlim()[1])
     plain_log_axis(axes.yaxis)
-    handles = [plt.Line2D([], [], color=color, lw=2.5) for color in colors.values()]
-    legend_below(figure, handles, list(colors))
+    legend_below(figure, {name: plt.Line2D([], [], color=color, lw=2.5) for name, color in colors.items()})
     return figure
 
 
@@ -58,21 +57,12 @@ def step_sizes(table: pd.DataFrame) -> Figure:
         rows = table[table["measure"] == measure]
         for place, (name, part) in enumerate(rows.groupby("series", sort=False)):
             error = (part["fraction"] - part["low"]).clip(lower=0), (part["high"] - part["fraction"]).clip(lower=0)
-            axes.errorbar(
-                part["timestep"] + 0.03 * place,  # intervals beside each other
-                part["fraction"],
-                yerr=error,
-                label=name,
-                color=colors[name],
-                marker="os^D"[place],
-                capsize=2.5,
-                ms=5,
-                lw=1.6,
-                elinewidth=1.1,
-            )
+            style = {"label": name, "color": colors[name], "marker": "os^D"[place]} | WHISKERS
+            beside = part["timestep"] + 0.03 * place  # so that intervals do not hide each other
+            axes.errorbar(beside, part["fraction"], yerr=error, **style)
         axes.set(title=measure, ylim=(-0.03, 1.03))
     name_axes(panels, "time step [fs]", "fraction that stays together")
-    legend_below(figure, *panels[0].get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 
@@ -88,7 +78,7 @@ def survival(curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, np.n
         axes.step(time / 1000, fraction, where="post", color=color, label=label, lw=1.8)
         axes.fill_between(time / 1000, low, high, step="post", color=color, alpha=0.15, lw=0)
     axes.set(xlabel="time [ps]", ylabel="fraction whole", ylim=(-0.03, 1.03))
-    legend_below(figure, *axes.get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 

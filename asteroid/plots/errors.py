@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from asteroid import statistics
 from asteroid.plots.style import (
@@ -17,10 +16,10 @@ from asteroid.plots.style import (
     WIDTH,
     colors_of,
     error_panels,
-    grid,
     label_ticks,
     legend_below,
     mean_and_spread,
+    molecule_panels,
     name_axes,
     plain_log_axis,
     styled,
@@ -97,9 +96,8 @@ def reductions(table: pd.DataFrame) -> Figure:
     )
     axes.axhline(0, color="0.4", lw=1)
     axes.set(xlabel="budget [accurate labels]", ylabel="error reduction [%]")
-    handles, names = axes.get_legend_handles_labels()
     axes.get_legend().remove()
-    legend_below(figure, handles, names, title="cheap labels")
+    legend_below(figure, title="cheap labels")
     return figure
 
 
@@ -112,25 +110,23 @@ def sensitivity(table: pd.DataFrame, standard: pd.DataFrame, xlabel: str) -> Fig
         standard: rows of standard training; a line at the mean over seeds and a band of their standard deviation.
         xlabel: the setting, with its unit.
     """
-    molecules, values = list(dict.fromkeys(table["molecule"])), sorted(table["setting"].unique())
+    values = sorted(table["setting"].unique())
     finite = [value for value in values if np.isfinite(value)]
     places = {value: value if np.isfinite(value) else 2 * finite[-1] for value in values}
-    figure, panels = grid(len(molecules), 3.4)
-    for axes, molecule in zip(panels, molecules):
-        reference = standard.loc[standard["molecule"] == molecule, "force_mae"]
+    figure, panels = molecule_panels(table, 3.4)
+    for axes, rows in panels.items():
+        reference = standard.loc[standard["molecule"] == rows["molecule"].iloc[0], "force_mae"]
         mean, spread = reference.mean(), reference.std()
         axes.axhline(mean, color="black", lw=1.2, label="standard training")
         axes.axhspan(mean - spread, mean + spread, color="0.5", alpha=0.2, lw=0)
-        rows = table[table["molecule"] == molecule]
         rows = rows.assign(setting=rows["setting"].map(places))
         mean_and_spread(axes, rows, "setting", color=COLORS[0], marker="o", ls="-", label="ASTEROID")
-        axes.set(xscale="log", title=molecule.replace("_", " "), ylim=(0, None))
-        axes.xaxis.set_major_locator(FixedLocator(list(places.values())))
+        axes.set(xscale="log", ylim=(0, None))
         names = [f"{value:g}" if np.isfinite(value) else "∞" for value in values]
-        axes.xaxis.set_major_formatter(FixedFormatter(names))
-        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.set_xticks(list(places.values()), names)
+        axes.set_xticks([], minor=True)
     name_axes(panels, xlabel)
-    panels[0].legend(loc="lower left")
+    figure.axes[0].legend(loc="lower left")
     return figure
 
 
@@ -139,7 +135,7 @@ def claimed_reductions(table: pd.DataFrame) -> Figure:
     """Reductions of the error that the paper claims beside those found, with 95 % intervals.
 
     Args:
-        table: rows from `claims.judged` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%), `verdict`.
+        table: rows from `claims.findings` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%).
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 1 + 0.5 * len(table)))
     places, mean = np.arange(len(table)), table["mean"].to_numpy()
@@ -150,7 +146,7 @@ def claimed_reductions(table: pd.DataFrame) -> Figure:
     axes.set_yticks(places, [textwrap.fill(f"{row.where}, {row.claim}", 34) for row in table.itertuples()])
     axes.invert_yaxis()
     axes.set_xlabel("reduction of the test force error [%]")
-    legend_below(figure, *axes.get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 
@@ -180,11 +176,11 @@ def by_training(table: pd.DataFrame) -> Figure:
         axes.grid(axis="x", color="0.9")
         plain_log_axis(axes.xaxis)
     axes.set_xlabel(FORCE_ERROR)
-    handles = [
-        plt.Line2D([], [], color=color, marker=marker, ls="none", label=name)
+    handles = {
+        name: plt.Line2D([], [], color=color, marker=marker, ls="none")
         for (name, color), marker in zip(shared["palette"].items(), MARKERS)
-    ]
-    legend_below(figure, handles, models)
+    }
+    legend_below(figure, handles)
     return figure
 
 

@@ -10,14 +10,13 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from asteroid.plots.style import (
-    COLORS,
     FORCE_ERROR,
     NEUTRAL,
     WIDTH,
     colors_of,
-    grid,
     label_ticks,
     legend_below,
+    molecule_panels,
     name_axes,
     plain_log_axis,
     styled,
@@ -39,7 +38,7 @@ def learning_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], colu
     names = {"valid_force_mae": "validation force MAE [kcal/mol/Å]", "train_loss": "training loss"}
     axes.set(yscale="log", xlabel="training step", ylabel=names[column])
     plain_log_axis(axes.yaxis)
-    legend_below(figure, *axes.get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 
@@ -51,38 +50,16 @@ def error_against_seconds(table: pd.DataFrame, hue: str) -> Figure:
         table: rows of one evaluation with columns `molecule`, `seconds`, `valid_force_mae` and that of `hue`, which
             tells trainings apart.
     """
-    molecules = list(dict.fromkeys(table["molecule"]))
-    figure, panels = grid(len(molecules), 3.0)
+    figure, panels = molecule_panels(table, 3.0)
     colors = colors_of(table[hue])
-    for axes, molecule in zip(panels, molecules):
-        for name, rows in table[table["molecule"] == molecule].groupby(hue, sort=False):
-            axes.plot(rows["seconds"], rows["valid_force_mae"], label=name, lw=1.6, color=colors[name])
-        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+    for axes, rows in panels.items():
+        for name, part in rows.groupby(hue, sort=False):
+            axes.plot(part["seconds"], part["valid_force_mae"], label=name, lw=1.6, color=colors[name])
+        axes.set(xscale="log", yscale="log")
         plain_log_axis(axes.xaxis)
         plain_log_axis(axes.yaxis)
     name_axes(panels, "seconds of training", "validation force MAE [kcal/mol/Å]")
-    legend_below(figure, *panels[0].get_legend_handles_labels())
-    return figure
-
-
-@styled
-def bias_histogram(bias: np.ndarray, weights: np.ndarray, level: str) -> Figure:
-    """Estimated bias of each inaccurate frame, and the weight that it is given (section 3.1 and 3.2).
-
-    Args:
-        bias: (frames,), kcal/mol/Å.
-        weights: (frames,), mean 1.
-        level: name of the inaccurate level.
-    """
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
-    sns.histplot(x=bias, ax=axes, bins=40, color="0.6", alpha=0.5, edgecolor="none")
-    axes.set(xlabel=f"estimated bias of a {level.upper()} frame [kcal/mol/Å]", ylabel="frames")
-    other = axes.twinx()
-    order = np.argsort(bias)
-    other.plot(bias[order], weights[order], color=COLORS[3], lw=2)
-    other.set_ylabel("weight in the loss (mean 1)", color=COLORS[3])
-    other.set_ylim(bottom=0)
-    other.spines["right"].set_visible(True)
+    legend_below(figure)
     return figure
 
 

@@ -11,8 +11,8 @@ from asteroid.plots.style import (
     MARKERS,
     WIDTH,
     colors_of,
-    grid,
     legend_below,
+    molecule_panels,
     name_axes,
     plain_log_axis,
     styled,
@@ -40,7 +40,7 @@ def bias_and_error(table: pd.DataFrame) -> Figure:
             axes.plot(rows[column], place, marker, color=color, label=column, **size)
         axes.set(xscale="log", yticks=place, yticklabels=rows["level"], title=molecule, ylim=(len(rows) - 0.5, -0.5))
     figure.supxlabel("force [kcal/mol/Å]", fontsize="medium")
-    legend_below(figure, *panels[0, 0].get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 
@@ -51,12 +51,10 @@ def predicted_and_found(table: pd.DataFrame) -> Figure:
     Args:
         table: from `plans.predicted`, with a column `molecule`; a panel per molecule.
     """
-    molecules = list(dict.fromkeys(table["molecule"]))
-    figure, panels = grid(len(molecules), 3.6)
+    figure, panels = molecule_panels(table, 3.6)
     colors = colors_of(sorted(set(table["way"])))
     markers = {"standard": "o", "ASTEROID": "s"}
-    for axes, molecule in zip(panels, molecules):
-        rows = table[table["molecule"] == molecule]
+    for axes, rows in panels.items():
         for way, part in rows.groupby("way", sort=False):
             bars = np.abs(part[["low", "high"]].to_numpy().T - part["predicted"].to_numpy())
             # Sideways, splits of nearly the same prediction would hide each other.
@@ -64,11 +62,11 @@ def predicted_and_found(table: pd.DataFrame) -> Figure:
             axes.errorbar(part["found"], part["predicted"], yerr=bars, ms=5, lw=1, **style)
         ends = [rows[["found", "low"]].min().min(), rows[["found", "high"]].max().max()]
         axes.plot(ends, ends, color="0.6", lw=1, zorder=0)
-        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        axes.set(xscale="log", yscale="log")
         plain_log_axis(axes.xaxis)
         plain_log_axis(axes.yaxis)
     name_axes(panels, "found [kcal/mol/Å]", "predicted from pilots [kcal/mol/Å]")
-    legend_below(figure, *panels[0].get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 
@@ -97,7 +95,7 @@ def split_curve(curve: pd.DataFrame, found: pd.DataFrame, molecule: str) -> Figu
         axes.plot(dots["share"], dots["error"], marker, color=color, ms=4.5, label=f"{way}, trainings")
     axes.set(xlabel="share of the budget for cheap labels [%]", ylabel=FORCE_ERROR, ylim=(0, None))
     axes.set_title(molecule.replace("_", " "))
-    legend_below(figure, *axes.get_legend_handles_labels())
+    legend_below(figure)
     return figure
 
 
@@ -108,19 +106,16 @@ def rounds(table: pd.DataFrame) -> Figure:
     Args:
         table: from `rounds.compare`, with a column `molecule`; a panel per molecule.
     """
-    molecules = list(dict.fromkeys(table["molecule"]))
-    figure, panels = grid(len(molecules), 4.0)
+    figure, panels = molecule_panels(table, 4.0)
     colors = colors_of(table["way"])
     markers = dict(zip(colors, "Dos^X"))
-    for axes, molecule in zip(panels, molecules):
-        rows = table[table["molecule"] == molecule]
+    for axes, rows in panels.items():
         for way, part in rows.groupby("way", sort=False):
             color, marker = colors[way], markers[way]
             mean = part.groupby("round")[["minutes", "error"]].mean()
             axes.plot(part["minutes"], part["error"], marker, color=color, ms=3.5, alpha=0.4, lw=0)
             line = "--" if len(mean) == 2 else "-"  # one plan
             axes.plot(mean["minutes"], mean["error"], line, marker=marker, color=color, ms=6, lw=1.5, label=way)
-        axes.set(title=molecule.replace("_", " "))
     name_axes(panels, "labels [core minutes]")
-    legend_below(figure, *panels[0].get_legend_handles_labels())
+    legend_below(figure)
     return figure

@@ -1,6 +1,6 @@
 """What all figures look like: colours, markers, panels, axes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
 from typing import Any
@@ -9,10 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 from matplotlib.transforms import ScaledTranslation
 
 from asteroid.runs.methods import METHODS
@@ -45,6 +46,7 @@ COLOR_OF = {
 }
 OTHER_COLORS = [COLORS[place] for place in (3, 4, 2, 5, 9, 7, 1, 6, 8)]
 MARKERS = "osD^vPX*<>"
+WHISKERS = {"capsize": 2.5, "ms": 5, "lw": 1.6, "elinewidth": 1.1}
 STYLE_SETTINGS = {
     "figure.dpi": 110,
     "savefig.bbox": "tight",
@@ -73,16 +75,14 @@ def error_panels(
     table: pd.DataFrame, x: str, hue: str, xlabel: str, title: str | None = None, beside: bool = True
 ) -> Figure:
     """Error against `x`, a panel per molecule and a line per `hue`; points at one place stand beside each other."""
-    molecules = list(dict.fromkeys(table["molecule"]))
-    figure, panels = grid(len(molecules), 3.3)
+    figure, panels = molecule_panels(table, 3.3)
     colors = colors_of(table[hue])
     markers = dict(zip(colors, MARKERS))
     points = table.groupby(hue)[x].nunique()
     long, short = ([name for name in colors if (points[name] == points.max()) == wanted] for wanted in (True, False))
     in_order = [*short[: len(short) // 2], *long, *short[len(short) // 2 :]]  # lines in the middle
     places = {name: place - (len(in_order) - 1) / 2 for place, name in enumerate(in_order)}
-    for axes, molecule in zip(panels, molecules):
-        rows = table[table["molecule"] == molecule]
+    for axes, rows in panels.items():
         for name, part in rows.groupby(hue, sort=False):
             style = {"color": colors[name], "marker": markers[name], "label": name}
             drawn = mean_and_spread(axes, part, x, ls="-" if part[x].nunique() > 1 else "none", **style)
@@ -90,12 +90,12 @@ def error_panels(
                 aside = ScaledTranslation(places[name] * 5 / 72, 0, figure.dpi_scale_trans)
                 for artist in drawn.get_children():
                     artist.set_transform(axes.transData + aside)
-        axes.set(xscale="log", yscale="log", title=molecule.replace("_", " "))
+        axes.set(xscale="log", yscale="log")
         axes.margins(x=0.05 + 0.02 * len(colors))  # for what stands aside
         ticks = sorted(rows[x].unique())
         label_ticks(axes, ticks if len(ticks) <= 6 else ticks[:: len(ticks) // 5])
     name_axes(panels, xlabel)
-    legend_below(figure, *panels[0].get_legend_handles_labels(), title=title)
+    legend_below(figure, title=title)
     return figure
 
 
@@ -111,25 +111,37 @@ def grid(number: int, height: float, **shared: bool) -> tuple[Figure, list[plt.A
     return figure, list(panels.flat[:number])
 
 
-def name_axes(panels: Sequence[plt.Axes], xlabel: str, ylabel: str = FORCE_ERROR) -> None:
+def molecule_panels(table: pd.DataFrame, height: float, **shared: bool) -> tuple[Figure, dict[plt.Axes, pd.DataFrame]]:
+    """A panel of `grid` for each molecule, which is its title, and the molecule's rows."""
+    molecules = list(dict.fromkeys(table["molecule"]))
+    figure, panels = grid(len(molecules), height, **shared)
+    for axes, molecule in zip(panels, molecules):
+        axes.set_title(molecule.replace("_", " "))
+    return figure, {axes: table[table["molecule"] == molecule] for axes, molecule in zip(panels, molecules)}
+
+
+def name_axes(panels: Collection[plt.Axes], xlabel: str, ylabel: str = FORCE_ERROR) -> None:
     """Name the axes of the panels of `grid`: of each below, and of the first in each line."""
     for place, axes in enumerate(panels):
         axes.set_xlabel(xlabel if place + 2 >= len(panels) else "")
         axes.set_ylabel(ylabel if place % 2 == 0 else "")
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str], title: str | None = None) -> None:
-    """A legend below all panels, in as many columns as their width allows."""
-    columns = int(WIDTH / (0.65 + 0.085 * max(map(len, names))))
-    columns = min(len(names), max(1, columns))
-    figure.legend(handles, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns)
+def legend_below(figure: Figure, handles: Mapping[str, Artist] | None = None, title: str | None = None) -> None:
+    """A legend below all panels, in as many columns as their width allows; of the first panel, if not given by name."""
+    if handles is None:
+        drawn, names = figure.axes[0].get_legend_handles_labels()
+    else:
+        drawn, names = handles.values(), handles.keys()
+    columns = min(len(names), max(1, int(WIDTH / (0.65 + 0.085 * max(map(len, names))))))
+    figure.legend(drawn, names, title=title, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns)
 
 
 def mean_and_spread(axes: plt.Axes, rows: pd.DataFrame, x: str, **style: Any) -> ErrorbarContainer:
     """Mean over seeds with the standard deviation as error bar."""
     groups = rows.groupby(x)["force_mae"]
     mean, spread = groups.mean(), groups.std(ddof=1).fillna(0.0)
-    return axes.errorbar(mean.index, mean, yerr=spread, capsize=2.5, ms=5, lw=1.6, elinewidth=1.1, **style)
+    return axes.errorbar(mean.index, mean, yerr=spread, **WHISKERS, **style)
 
 
 def colors_of(names: Iterable[str]) -> dict[str, Any]:
@@ -152,9 +164,9 @@ def label_ticks(axes: plt.Axes, ticks: Sequence[float]) -> None:
     for tick in ticks:
         if not kept or np.log(tick / kept[-1]) > room:
             kept.append(tick)
-    axes.xaxis.set_major_locator(FixedLocator(kept))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(FixedLocator([]))
+    axes.set_xticks(kept)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xticks([], minor=True)
     plain_log_axis(axes.yaxis)
 
 
@@ -165,5 +177,5 @@ def plain_log_axis(axis: Any) -> None:
     narrow, wide, numticks = (6, 50, 3) if axis.axis_name == "x" else (8, 200, 5)
     digits = (1, 1.5, 2, 3, 4, 5, 7) if high < narrow * low else (1, 2, 5) if high < wide * low else (1,)
     axis.set_major_locator(LogLocator(base=10, subs=digits, numticks=numticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
