@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--code", help="default: the first installed of the level's")
     options = parser.parse_args(arguments)
     if options.molecule is None and options.level is None:
-        print(levels.table().to_string(index=False))
+        print(levels.overview().to_string(index=False))
         return 0
     if options.molecule is None or options.level is None:
         parser.error("give both --molecule and --level, or neither for the table")

@@ -37,9 +37,9 @@ _LEVELS = {
     "mmff": {
         "theory": "MMFF94",
         "basis": "none: an empirical force field",
-        "code": "OpenMM",
-        "code_version": "8.6.1",
-        "settings": "parameters by RDKit, bonds perceived at the frame of lowest GFN2-xTB energy",
+        "code": "RDKit",
+        "code_version": "2026.9.1",
+        "settings": "bonds perceived at the frame of lowest GFN2-xTB energy",
     },
     "pbe": {"theory": "PBE/cc-pVDZ", **_PSI4, "settings": "density-fitted, grid of 50 radial x 194 angular points"},
     "ccsd": {"theory": "CCSD/cc-pVDZ", **_PSI4, "settings": _COUPLED_CLUSTER},

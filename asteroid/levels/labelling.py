@@ -63,7 +63,7 @@ def label(
 
     Args:
         frames: of one molecule.
-        level: of `levels.table()`.
+        level: of `levels.overview()`.
         ledger: file of JSON lines, made if it is not there. One call at a time may write to it.
         molecule: name; None: what the frames' `molecule` or provenance says.
         executor: any concurrent.futures executor of processes; None: one frame after the other, here.
