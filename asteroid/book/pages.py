@@ -4,7 +4,6 @@
 it before each build). ``begin``, ``banner``, ``keep`` and ``stamp`` are what a notebook calls.
 """
 
-import argparse
 import ast
 import contextlib
 import hashlib
@@ -193,20 +192,6 @@ def in_one_line() -> Iterator[None]:
         raise
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: ``python -m asteroid pages [--profile NAME] [PAGE ...]``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asteroid pages", description="Execute the notebooks of stale pages."
-    )
-    parser.add_argument("--profile", help="default: $ASTEROID_PROFILE, else laptop")
-    parser.add_argument("pages", nargs="*", metavar="PAGE", help="name without suffix; default: all")
-    options = parser.parse_args(arguments)
-    try:
-        make_pages(options.profile, options.pages)
-    except (NotebookError, ValueError) as error:
-        sys.exit(f"\n{error}")
-
-
 def _one_of(kind: str, name: str, paths: Iterable[Path]) -> None:
     known = sorted(path.stem for path in paths)
     if name not in known:
@@ -369,7 +354,3 @@ def _digest(folder: Path, paths: Iterable[Path]) -> str:
         if path.is_file()
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-if __name__ == "__main__":
-    main()

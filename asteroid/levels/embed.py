@@ -1,6 +1,6 @@
-"""Adds labels to the embedded sets: python -m asteroid embed FILE [FILE ...]
+"""Adds labels to the embedded sets, as `python -m asteroid embed FILE` does.
 
-Each FILE is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a FILE
+Each file is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a file
 labels anew is replaced. The gfn2 set, which samples the geometries, goes first; its npz file knows no seconds, so that
 a ledger of some of its frames gives it its price.
 
@@ -11,7 +11,6 @@ other work slowed the label down; a line cut short is left out. Or it is the led
 --molecule MOLECULE --level LEVEL` writes, which counts frames in that order.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -219,11 +218,3 @@ def _check_session(path: Path, session: dict[str, Any]) -> None:
     found = {key: session.get(key) for key in ("molecule", "level", "code")} | session["settings"]
     if found != expected:
         raise datasets.DatasetError(f"{path} holds labels of {found}; expected {expected}.")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    for path in embed(parser.parse_args().files):
-        labels = sources.read_record(path)["frames"]
-        print(f"{path.name}: {labels} labels, {path.stat().st_size / 1e6:.2f} MB")
