@@ -107,6 +107,21 @@ def test_an_interrupt_loses_the_frame_under_way_only(frames, ledger, monkeypatch
     np.testing.assert_array_equal(seen, frames.pos[3:])
 
 
+def test_a_second_call_is_told_that_the_first_is_writing(frames, ledger, monkeypatch):
+    told = []
+
+    def second(task, z, pos):
+        monkeypatch.undo()
+        with pytest.raises(DatasetError, match="another call is writing to .*methanol_gfn2.jsonl"):
+            label(frames, "gfn2", ledger, **QUIET)
+        told.append(True)
+        return labelling._label_one(task, z, pos)
+
+    monkeypatch.setattr(labelling, "_label_one", second)
+    assert len(label(frames[:2], "gfn2", ledger, **QUIET)) == 2 and told
+    assert list(ledger.parent.iterdir()) == [ledger]
+
+
 def test_a_line_that_a_kill_cut_short_is_made_anew(frames, ledger, monkeypatch):
     whole = label(frames, "gfn2", ledger, **QUIET)
     ledger.write_bytes(ledger.read_bytes()[:-100])
@@ -309,7 +324,6 @@ def test_only_a_functional_is_said_to_have_a_grid(level, grid, ledger):
 
 def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monkeypatch):
     label(frames[:2], "gfn2", ledger, **QUIET)
-    opened = labelling._open(ledger)
 
     class Full:
         name = str(ledger)
@@ -317,7 +331,6 @@ def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monke
         def write(self, line: bytes) -> None:
             raise OSError(28, "No space left on device")
 
-    opened.close()
     with pytest.raises(DatasetError, match="No space left on device.*goes on with the labels that are there"):
         labelling._append(Full(), {"frame": 3})
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
