@@ -372,6 +372,14 @@ def test_mmff_keeps_the_molecule_it_was_made_for():
     atoms.calc = levels.calculator("mmff")
     with pytest.raises(CalculatorSetupError, match="no bonds of H2 fit its distances"):
         atoms.get_potential_energy()
+    calculator = levels.calculator("mmff")
+    atoms = water()
+    whole, atoms.calc = atoms.positions.copy(), calculator
+    atoms.positions[1] += 5
+    with pytest.raises(CalculatorSetupError, match="no bonds of OH2 fit its distances"):
+        atoms.get_potential_energy()
+    atoms.positions = whole
+    assert np.isfinite(atoms.get_potential_energy())  # the broken geometry is not kept as the reference
 
 
 @needs_rdkit

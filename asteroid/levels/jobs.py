@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from asteroid import datasets, files, processes, units
+from asteroid import datasets, files, processes, state, units
 from asteroid.datasets import readers, sources
 from asteroid.levels.labelling import label
 
@@ -56,8 +56,7 @@ def run(
     there = [path for path in (ledger, target) if path.exists() and path.stat().st_size]
     if there and not resume:
         raise ValueError(f"{there[0]} is there already; go on with it by --resume, or choose another output")
-    sampled = found.provenance.get("settings")
-    sampled = sampled if isinstance(sampled, dict) else {}
+    sampled = state.recorded(found.provenance.get("settings"))
     charge = settings.get("charge")
     if charge is not None and sampled.get("charge", charge) != charge:
         raise ValueError(

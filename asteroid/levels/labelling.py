@@ -23,7 +23,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
 from filelock import Timeout
 
-from asteroid import files, levels, processes, units
+from asteroid import files, levels, processes, state, units
 from asteroid.datasets import LabelledSet
 from asteroid.datasets.checks import LARGEST_FORCE, check_geometries
 from asteroid.datasets.consistency import check_isomers
@@ -97,8 +97,7 @@ def label(
     if level == "mmff":
         settings = {"reference": Atoms(z, _first_whole(z, pos))} | settings
     if level != "lj":  # which knows no state
-        sampled = known.get("settings")
-        sampled = sampled if isinstance(sampled, Mapping) else {}
+        sampled = state.recorded(known.get("settings"))
         check_closed_shell(sampled.get("multiplicity"), molecule)
         settings.setdefault("charge", sampled.get("charge", 0))
     _check_frames(molecule, z, pos)

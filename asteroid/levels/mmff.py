@@ -36,12 +36,12 @@ class MMFF(MoleculeCalculator):
 
     def __init__(self, charge: int | None = None, reference: Atoms | None = None):
         super().__init__(charge)
-        self.reference, self._given = reference, reference is not None
+        self.reference, self._reference_given = reference, reference is not None
 
     def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
-        self._check_atoms(self.atoms)
         if self._force_field is None or self._force_field[0] != charge:
-            self._force_field = charge, force_field(perceive_bonds(self.reference, charge))
+            self._force_field = charge, self._perceived(self.atoms, charge)
+        self._check_atoms(self.atoms)
         energy, forces = _energy_and_forces(self._force_field[1], self.atoms.positions)
         return energy * units.KCAL_PER_MOL_IN_EV, forces * units.KCAL_PER_MOL_IN_EV
 
@@ -52,19 +52,23 @@ class MMFF(MoleculeCalculator):
             CalculatorSetupError: no bonds can be perceived, or MMFF94 has no parameters for them.
             ValueError: the atoms are not those of the reference, or periodic.
         """
-        charge = check_molecule(atoms, self.charge)
+        perceived = self._perceived(atoms, check_molecule(atoms, self.charge))
         self._check_atoms(atoms)
-        return Replicas(force_field(perceive_bonds(self.reference, charge)))
+        return Replicas(perceived)
+
+    def _perceived(self, atoms: Atoms, charge: int) -> "rdForceField.ForceField":
+        reference = atoms.copy() if self.reference is None else self.reference
+        perceived = force_field(perceive_bonds(reference, charge))
+        self.reference = reference  # not if no bonds were found in it
+        return perceived
 
     def _check_atoms(self, atoms: Atoms) -> None:
-        if self.reference is None:
-            self.reference = atoms.copy()
         if not np.array_equal(self.reference.numbers, atoms.numbers):
             raise ValueError(
                 f"This calculator's bonds are those of the atoms {self.reference.numbers.tolist()}, in this order; it "
                 f"was given {atoms.numbers.tolist()}. Make another calculator for another molecule."
             )
-        if self._given:
+        if self._reference_given:
             return
         z = torch.from_numpy(atoms.numbers)
         first, now = structure.reach(z, torch.from_numpy(np.stack([self.reference.positions, atoms.positions])))

@@ -160,9 +160,9 @@ def from_dynamics(
     kept, trajectory = [], []
     with progress_bar(f"sample {level}" if progress else None, total=frames, unit="frame") as bar:
         ran = map(_trajectories, tasks) if executor is None else executor.map(_trajectories, tasks)
-        for number, (count, one) in enumerate(zip(counts, chain.from_iterable(ran))):
-            usable = slice(first, min(first + count, _whole_frames(start, one.pos)))
-            kept.append((one.pos[usable], one.potential_energy[usable], one.temperature[usable]))
+        for number, (count, run) in enumerate(zip(counts, chain.from_iterable(ran))):
+            usable = slice(first, min(first + count, _whole_frames(start, run.pos)))
+            kept.append((run.pos[usable], run.potential_energy[usable], run.temperature[usable]))
             trajectory += [number] * len(kept[-1][0])
             bar.update(count)
     pos, potential_energy, temperatures = (np.concatenate(column) for column in zip(*kept))
