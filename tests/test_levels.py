@@ -376,7 +376,7 @@ def test_mmff_keeps_the_molecule_it_was_made_for():
     atoms = water()
     whole, atoms.calc = atoms.positions.copy(), calculator
     atoms.positions[1] += 5
-    with pytest.raises(CalculatorSetupError, match="no bonds of OH2 fit its distances"):
+    with pytest.raises(CalculatorSetupError, match="2 fragments"):
         atoms.get_potential_energy()
     atoms.positions = whole
     assert np.isfinite(atoms.get_potential_energy())  # the broken geometry is not kept as the reference
