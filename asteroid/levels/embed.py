@@ -21,6 +21,7 @@ import torch
 
 from asteroid import datasets
 from asteroid.datasets import sources
+from asteroid.files import locked
 from asteroid.levels.labelling import geometry_key
 
 _PSI4 = {"code": "Psi4", "code_version": "1.3.2", "basis": "cc-pVDZ"}
@@ -83,10 +84,11 @@ def embed(files: Sequence[Path]) -> list[Path]:
             )
         target = datasets.DATA / f"{stem}.npz"
         own = [path for path in files if path.stem == stem]
-        if level == "gfn2":
-            _embed_sampled(molecule, own, target)
-        else:
-            _embed_labels(molecule, level, [target, *own] if target.exists() else own, target)
+        with locked(target):  # or one of two that add labels at once would lose the other's
+            if level == "gfn2":
+                _embed_sampled(molecule, own, target)
+            else:
+                _embed_labels(molecule, level, [target, *own] if target.exists() else own, target)
         written.append(target)
     return written
 
