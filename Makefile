@@ -32,7 +32,7 @@ results: $(INSTALLED) ## make the run records that are missing, resumable (lapto
 	$(BIN)/python -m asteroid sweep --profile $(PROFILE)
 
 paper-plan: $(INSTALLED) ## the runs of the paper profile and the hours they would take; makes none (seconds)
-	$(BIN)/python -m asteroid sweep --profile paper --plan
+	$(BIN)/python -m asteroid plan --profile paper
 
 lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Files that are there whole, or as they were before, and the names of what they hold."""
+"""Files that are there whole or as they were before, locks, and the names of what files hold."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 
 @contextmanager
@@ -33,6 +35,30 @@ def replacing(path: Path, what: str | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # where the folder could not be made, there is no file either
             temporary.unlink()
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold a lock by the name of `path`, which no other process or thread of this machine holds meanwhile.
+
+    The lock is a file beside `path`, which is removed at the end. A kill lets the lock go, too.
+
+    Args:
+        path: its folder is made if it is missing.
+        wait: until whoever holds the lock lets it go.
+
+    Raises:
+        filelock.Timeout: somebody holds it, and `wait` is false.
+        OSError: the lock's file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock", blocking=wait)
+    with lock:
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps what is open
+                os.unlink(lock.lock_file)  # whoever waits for it takes note and makes another
 
 
 def short(name: str) -> str:

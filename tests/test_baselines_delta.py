@@ -20,7 +20,7 @@ from asteroid.md import dynamics
 LEVEL = 1e-2
 TOLERANCE = {"superposition": 1e-8, "finite difference": 2e-2}
 needs_tblite = tiny.needs("tblite")
-needs_openmm = tiny.needs("openmm", "rdkit")
+needs_rdkit = tiny.needs("rdkit")
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ class Perfect(ForceField):
         return self.labels.energy[rows], self.labels.force[rows]
 
 
-@pytest.mark.parametrize("level", [pytest.param("gfn2", marks=needs_tblite), pytest.param("mmff", marks=needs_openmm)])
+@pytest.mark.parametrize("level", [pytest.param("gfn2", marks=needs_tblite), pytest.param("mmff", marks=needs_rdkit)])
 def test_with_a_perfect_correction_the_sum_is_the_accurate_level(level, accurate):
     """The level that is computed at prediction is that of the labels, and energies and forces come in one unit."""
     cheap = datasets.load("methanol", level)

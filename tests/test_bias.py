@@ -132,7 +132,7 @@ def test_lennard_jones_is_refused(molecule, epsilon):
     assert bias_report(labels, cheap).verdict == DO_NOT
 
 
-@tiny.needs("openmm", "rdkit")
+@tiny.needs("rdkit")
 @pytest.mark.parametrize("molecule", MOLECULES)
 def test_parameters_of_another_molecule_are_refused(molecule):
     labels, other = accurate(molecule), sampling.geometry(ANALOGUES[molecule])

@@ -28,7 +28,6 @@ NO_SECTION = {
     "asteroid": "its names are those of other modules",
     "asteroid.__main__": "a program, described by its --help",
     "asteroid.levels.embed": "a program of those who add labels to the package; says itself how it is called",
-    "asteroid.levels.__main__": "a program, described by its --help",
     "asteroid.levels.psi4_server": "run by Psi4 alone",
 }
 

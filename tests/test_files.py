@@ -2,9 +2,12 @@
 
 import errno
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import filelock
 import pytest
 
 from asteroid import files
@@ -65,3 +68,28 @@ def test_a_name_as_long_as_file_systems_take_is_written(tmp_path):
     with files.replacing(path) as temporary:
         temporary.write_text("{}")
     assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_held_by_one_thread_at_a_time(tmp_path):
+    path = tmp_path / "folder" / "file"
+    with ThreadPoolExecutor(1) as executor, files.locked(path):
+        refused = executor.submit(lambda: files.locked(path, wait=False).__enter__())
+        assert isinstance(refused.exception(), filelock.Timeout)
+    with files.locked(path, wait=False):
+        pass
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
+    path = tmp_path / "file"
+    program = "import pathlib, sys; from asteroid import files\n"
+    program += "with files.locked(pathlib.Path(sys.argv[1])): print(); input()"
+    command = [sys.executable, "-uc", program, str(path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    with pytest.raises(filelock.Timeout), files.locked(path, wait=False):
+        pass
+    holder.kill()
+    holder.communicate()
+    with files.locked(path, wait=False):
+        pass

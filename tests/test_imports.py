@@ -23,7 +23,7 @@ ROOMS = (
 )
 CORE = ("models", "training")  # no ASE, no tables, no notebooks, no files of labels
 NEVER_AT_THE_TOP = {
-    *("psi4", "pyscf", "openmm", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"),
+    *("psi4", "pyscf", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"),
     "pytorch_optimizer",
 }
 HEAVY = {"torch", "ase", "matplotlib", "pandas", "seaborn", "numpy", *NEVER_AT_THE_TOP}

@@ -22,12 +22,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 import asteroid
 from asteroid import levels, processes, units
 from asteroid.datasets import DatasetError, loading
-from asteroid.levels import __main__ as shell
 from asteroid.levels import embed, labelling, sampling
 from asteroid.levels.gfn2 import GFN2
 from asteroid.levels.labelling import label
 
-pytestmark = tiny.needs("openmm", "rdkit", "tblite")
+pytestmark = tiny.needs("rdkit", "tblite")
 
 QUIET = {"progress": False}
 HYDROGEN = SimpleNamespace(
@@ -51,7 +50,7 @@ def ledger(tmp_path):
 def dication():
     """A sample whose charge is even, so that without it no level refuses and all labels are wrong."""
     how = {"frames": 2, "trajectories": 1, "every": 2, "equilibration": 2}
-    return sampling.langevin("[NH3+]CC[NH3+]", "gfn2", **how, **QUIET)
+    return sampling.from_dynamics("[NH3+]CC[NH3+]", "gfn2", **how, **QUIET)
 
 
 def computed(monkeypatch) -> list[np.ndarray]:
@@ -106,6 +105,21 @@ def test_an_interrupt_loses_the_frame_under_way_only(frames, ledger, monkeypatch
     seen = computed(monkeypatch)
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
     np.testing.assert_array_equal(seen, frames.pos[3:])
+
+
+def test_a_second_call_is_told_that_the_first_is_writing(frames, ledger, monkeypatch):
+    told = []
+
+    def second(task, z, pos):
+        monkeypatch.undo()
+        with pytest.raises(DatasetError, match="another call is writing to .*methanol_gfn2.jsonl"):
+            label(frames, "gfn2", ledger, **QUIET)
+        told.append(True)
+        return labelling._label_one(task, z, pos)
+
+    monkeypatch.setattr(labelling, "_label_one", second)
+    assert len(label(frames[:2], "gfn2", ledger, **QUIET)) == 2 and told
+    assert list(ledger.parent.iterdir()) == [ledger]
 
 
 def test_a_line_that_a_kill_cut_short_is_made_anew(frames, ledger, monkeypatch):
@@ -310,7 +324,6 @@ def test_only_a_functional_is_said_to_have_a_grid(level, grid, ledger):
 
 def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monkeypatch):
     label(frames[:2], "gfn2", ledger, **QUIET)
-    opened = labelling._open(ledger)
 
     class Full:
         name = str(ledger)
@@ -318,7 +331,6 @@ def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monke
         def write(self, line: bytes) -> None:
             raise OSError(28, "No space left on device")
 
-    opened.close()
     with pytest.raises(DatasetError, match="No space left on device.*goes on with the labels that are there"):
         labelling._append(Full(), {"frame": 3})
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
@@ -354,7 +366,7 @@ def test_the_charge_of_an_extxyz_file_is_that_of_further_labels(dication, tmp_pa
 
 
 def test_a_sample_becomes_a_set_that_can_be_saved(tmp_path):
-    sample = sampling.langevin("C[NH3+]", "mmff", frames=4, trajectories=2, equilibration=40, **QUIET)
+    sample = sampling.from_dynamics("C[NH3+]", "mmff", frames=4, trajectories=2, equilibration=40, **QUIET)
     labelled = label(sample, "gfn2", tmp_path / "ledger.jsonl", charge=1, **QUIET)
     assert labelled.molecule == "C[NH3+]" and labelled.provenance["sampling_level"] == "mmff"
     asteroid.datasets.save(labelled, tmp_path / "methylammonium.npz")
@@ -371,21 +383,25 @@ def test_the_charge_of_a_sample_is_that_of_its_labels(dication, tmp_path):
 
 
 class TestShell:
-    def test_without_arguments_it_shows_the_table(self, capsys):
-        assert shell.main([]) == 0
-        assert "ccsd(t)" in capsys.readouterr().out
+    def test_without_arguments_it_lists_the_levels(self):
+        done = tiny.shell("label")
+        assert done.exit_code == 0 and "ccsd(t)" in done.stdout
+        assert tiny.shell("label", "--level", "gfn2").exit_code == 2
 
-    def test_embedded_frames_in_their_fixed_order(self, tmp_path, capsys):
+    def test_embedded_frames_in_their_fixed_order(self, tmp_path):
         ledger = tmp_path / "pbe.jsonl"
         arguments = ["--molecule", "methanol", "--level", "gfn2", "--output", str(ledger)]
-        assert shell.main([*arguments, "--frames", "3"]) == 0
-        assert "3 gfn2 labels of methanol" in capsys.readouterr().out
+        done = tiny.shell("label", *arguments, "--frames", "3")
+        assert done.exit_code == 0
+        assert "3 gfn2 labels of methanol" in done.stdout
         labelled = asteroid.load(ledger.with_suffix(".npz"))
         embedded = asteroid.load("methanol", "ccsd(t)")[:3]  # made for the first frames of that order
         assert len(labelled.paired_with(embedded)[0]) == 3
-        assert shell.main([*arguments, "--frames", "4"]) == 1
-        assert "go on with it by --resume" in capsys.readouterr().err
-        assert shell.main([*arguments, "--frames", "4", "--resume"]) == 0
+        done = tiny.shell("label", *arguments, "--frames", "4")
+        assert done.exit_code == 1
+        assert "go on with it by --resume" in done.stderr
+        done = tiny.shell("label", *arguments, "--frames", "4", "--resume")
+        assert done.exit_code == 0
         assert len(ledger.read_text().splitlines()) == 2 + 4  # two sessions
 
     def test_its_ledger_can_be_embedded(self, tmp_path, monkeypatch):
@@ -394,12 +410,13 @@ class TestShell:
             (tmp_path / name).write_bytes((asteroid.datasets.DATA / name).read_bytes())
         ledger = tmp_path / "methanol_mmff.jsonl"
         settings = ["--level", "mmff", "--output", str(ledger), "--frames", "3"]
-        assert shell.main(["--molecule", "methanol", *settings]) == 0
+        done = tiny.shell("label", "--molecule", "methanol", *settings)
+        assert done.exit_code == 0
         labelled = asteroid.load(ledger.with_suffix(".npz"))
         ledger.with_suffix(".npz").unlink()
         for module in (asteroid.datasets, loading):
             monkeypatch.setattr(module, "DATA", tmp_path)
-        embed.embed([ledger])
+        assert tiny.shell("embed", str(ledger)).stdout.startswith("methanol_mmff.npz: 3 labels")
         embedded = asteroid.load("methanol", "mmff")
         assert embedded.provenance["code_version"] == labelled.provenance["code_version"]
         assert torch.equal(embedded.energy, labelled.energy) and torch.equal(embedded.pos, labelled.pos)
@@ -410,14 +427,17 @@ class TestShell:
 
     @pytest.mark.parametrize(
         ("ours", "other"),
-        [('"charge": 0', '"charge": 1'), ('"code": "openmm"', '"code": "rdkit"'), ("methanol", "ethanol")],
+        [('"charge": 0', '"charge": 1'), ('"code": "rdkit"', '"code": "openmm"'), ("methanol", "ethanol")],
     )
     def test_labels_of_something_else_are_not_embedded(self, ours, other, tmp_path, monkeypatch):
         for ending in ("npz", "json"):
             name = f"methanol_gfn2.{ending}"
             (tmp_path / name).write_bytes((asteroid.datasets.DATA / name).read_bytes())
         ledger = tmp_path / "methanol_mmff.jsonl"
-        assert shell.main(["--molecule", "methanol", "--level", "mmff", "--output", str(ledger), "--frames", "2"]) == 0
+        done = tiny.shell(
+            "label", "--molecule", "methanol", "--level", "mmff", "--output", str(ledger), "--frames", "2"
+        )
+        assert done.exit_code == 0
         ledger.with_suffix(".npz").unlink()
         ledger.with_suffix(".json").unlink()
         assert ours in ledger.read_text()
@@ -428,17 +448,19 @@ class TestShell:
             embed.embed([ledger])
         assert not ledger.with_suffix(".npz").exists()
 
-    def test_labels_that_are_there_are_not_replaced(self, tmp_path, capsys, frames):
+    def test_labels_that_are_there_are_not_replaced(self, tmp_path, frames):
         labels = tmp_path / "mine.npz"
         asteroid.datasets.save(frames, labels)
         before = labels.read_bytes()
         onto_itself = ["--molecule", str(labels), "--level", "mmff", "--output", str(tmp_path / "mine.jsonl")]
         for arguments in (onto_itself, [*onto_itself, "--resume"]):
-            assert shell.main(arguments) == 1
-            assert "would take the place of the frames themselves" in capsys.readouterr().err
+            done = tiny.shell("label", *arguments)
+            assert done.exit_code == 1
+            assert "would take the place of the frames themselves" in done.stderr
         another = ["--molecule", "methanol", "--level", "mmff", "--output", str(tmp_path / "mine.jsonl")]
-        assert shell.main(another) == 1
-        assert "mine.npz is there already" in capsys.readouterr().err
+        done = tiny.shell("label", *another)
+        assert done.exit_code == 1
+        assert "mine.npz is there already" in done.stderr
         assert labels.read_bytes() == before and not (tmp_path / "mine.jsonl").exists()
 
     @pytest.mark.parametrize("unit", ["bohr", b"bohr"])  # as Python 2 wrote it
@@ -446,7 +468,8 @@ class TestShell:
         bohr = frames.pos.numpy() / units.LENGTH["bohr"]
         np.savez(tmp_path / "mine.npz", z=frames.z.numpy(), R=bohr, r_unit=unit)
         output = ["--output", str(tmp_path / "out.jsonl")]
-        assert shell.main(["--molecule", str(tmp_path / "mine.npz"), "--level", "mmff", *output]) == 0
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.npz"), "--level", "mmff", *output)
+        assert done.exit_code == 0
         assert torch.allclose(asteroid.load(tmp_path / "out.npz").pos, frames.pos)
 
     @pytest.mark.parametrize("ending", ["npz", "extxyz"])
@@ -459,46 +482,52 @@ class TestShell:
             ase.io.write(mine, [Atoms(dication.z, pos, info={"charge": 2}) for pos in dication.pos])
             assert sampling.geometry(str(mine)).info["charge"] == 2
         output = ["--output", str(tmp_path / "out.jsonl")]
-        assert shell.main(["--molecule", str(mine), "--level", "gfn2", *output]) == 0
+        done = tiny.shell("label", "--molecule", str(mine), "--level", "gfn2", *output)
+        assert done.exit_code == 0
         again = asteroid.load(tmp_path / "out.npz")
         assert again.provenance["settings"]["charge"] == 2
         torch.testing.assert_close(again.force, labelled.force, rtol=0, atol=0.01)
 
     @pytest.mark.parametrize("charges", [[0, 2], [0.5, 0.5]])
-    def test_charges_that_are_of_no_molecule_are_refused(self, charges, frames, tmp_path, capsys):
+    def test_charges_that_are_of_no_molecule_are_refused(self, charges, frames, tmp_path):
         images = [
             Atoms(frames.z.numpy(), pos, info={"charge": charge}) for pos, charge in zip(frames.pos.numpy(), charges)
         ]
         ase.io.write(tmp_path / "mine.extxyz", images)
         output = ["--output", str(tmp_path / "out.jsonl")]
-        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2", *output]) == 1
-        assert "expected one whole number" in capsys.readouterr().err
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2", *output)
+        assert done.exit_code == 1
+        assert "expected one whole number" in done.stderr
 
-    def test_a_file_says_charge_and_multiplicity_under_the_names_of_others(self, tmp_path, capsys):
+    def test_a_file_says_charge_and_multiplicity_under_the_names_of_others(self, tmp_path):
         atoms = ase.build.molecule("CH2_s3B1d")
         atoms.set_initial_magnetic_moments(None)
         output = ["--level", "gfn2", "--output", str(tmp_path / "out.jsonl")]
         ase.io.write(tmp_path / "mine.extxyz", Atoms(atoms.numbers, atoms.positions, info={"charge": 0, "spin": 3}))
-        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), *output]) == 1
-        assert "has the multiplicity 3" in capsys.readouterr().err
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.extxyz"), *output)
+        assert done.exit_code == 1
+        assert "has the multiplicity 3" in done.stderr
         ase.io.write(tmp_path / "mine.extxyz", Atoms(atoms.numbers, atoms.positions, info={"total_charge": 2}))
-        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), *output]) == 0
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.extxyz"), *output)
+        assert done.exit_code == 0
         assert asteroid.load(tmp_path / "out.npz").provenance["settings"]["charge"] == 2
 
     def test_a_file_with_a_long_name_in_other_letters(self, tmp_path, frames):
         path = tmp_path / f"{'é' * 120}.xyz"
         ase.io.write(path, Atoms(frames.z.numpy(), frames.pos[0].numpy()))
         with contextlib.chdir(tmp_path):
-            assert shell.main(["--molecule", path.name, "--level", "gfn2"]) == 0
+            done = tiny.shell("label", "--molecule", path.name, "--level", "gfn2")
+            assert done.exit_code == 0
         assert len(list(tmp_path.glob("é*_gfn2.npz"))) == 1
 
     @pytest.mark.parametrize("content", ["garbage", ""])
-    def test_a_file_that_holds_no_frames_is_one_line(self, content, tmp_path, capsys):
+    def test_a_file_that_holds_no_frames_is_one_line(self, content, tmp_path):
         (tmp_path / "mine.xyz").write_text(content)
-        assert shell.main(["--molecule", str(tmp_path / "mine.xyz"), "--level", "gfn2"]) == 1
-        assert "mine.xyz" in capsys.readouterr().err
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.xyz"), "--level", "gfn2")
+        assert done.exit_code == 1
+        assert "mine.xyz" in done.stderr
 
-    def test_an_interrupt_is_one_line_that_says_how_to_go_on(self, tmp_path, capsys, frames, monkeypatch):
+    def test_an_interrupt_is_one_line_that_says_how_to_go_on(self, tmp_path, frames, monkeypatch):
         ase.io.write(tmp_path / "mine.extxyz", [Atoms(frames.z.numpy(), pos.numpy()) for pos in frames.pos])
         arguments = [
             "--molecule",
@@ -510,32 +539,38 @@ class TestShell:
         ]
         with monkeypatch.context() as patch:
             break_frame(patch, frames.pos[3], KeyboardInterrupt())
-            assert shell.main(arguments) == 1
-        said = capsys.readouterr().err.split("\n")[-2:]  # after the bar
-        assert said == ["interrupted; the same command with --resume goes on from here", ""]
-        assert shell.main([*arguments, "--resume"]) == 0
-        assert "6 gfn2 labels of mine" in capsys.readouterr().out
+            done = tiny.shell("label", *arguments)
+            assert done.exit_code == 1
+        printed = done.stderr.split("\n")[-2:]  # after the bar
+        assert printed == ["Error: interrupted; the same command with --resume goes on from here", ""]
+        done = tiny.shell("label", *arguments, "--resume")
+        assert done.exit_code == 0
+        assert "6 gfn2 labels of mine" in done.stdout
 
     def test_a_task_that_was_refused_can_be_put_right(self, tmp_path):
         arguments = ["--molecule", "methanol", "--level", "gfn2", "--frames", "2"]
         arguments += ["--output", str(tmp_path / "a.jsonl")]
-        assert shell.main([*arguments, "--charge", "1"]) == 1
-        assert shell.main(arguments) == 0
+        done = tiny.shell("label", *arguments, "--charge", "1")
+        assert done.exit_code == 1
+        done = tiny.shell("label", *arguments)
+        assert done.exit_code == 0
 
-    def test_a_periodic_file_is_refused(self, tmp_path, capsys, frames):
+    def test_a_periodic_file_is_refused(self, tmp_path, frames):
         images = [Atoms(frames.z.numpy(), pos.numpy(), cell=[4, 4, 4], pbc=True) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.extxyz", images)
-        assert shell.main(["--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2"]) == 1
-        assert "frame 0 is periodic" in capsys.readouterr().err
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.extxyz"), "--level", "gfn2")
+        assert done.exit_code == 1
+        assert "frame 0 is periodic" in done.stderr
         with pytest.raises(ValueError, match="are periodic"):
             sampling.geometry(tmp_path / "mine.extxyz")
 
-    def test_frames_of_a_file(self, tmp_path, capsys, frames):
+    def test_frames_of_a_file(self, tmp_path, frames):
         images = [Atoms(frames.z.numpy(), pos.numpy()) for pos in frames.pos]
         ase.io.write(tmp_path / "mine.xyz", images)
         output = ["--output", str(tmp_path / "out.jsonl")]
-        assert shell.main(["--molecule", str(tmp_path / "mine.xyz"), "--level", "mmff", *output]) == 0
-        assert "6 mmff labels of mine" in capsys.readouterr().out
+        done = tiny.shell("label", "--molecule", str(tmp_path / "mine.xyz"), "--level", "mmff", *output)
+        assert done.exit_code == 0
+        assert "6 mmff labels of mine" in done.stdout
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -546,11 +581,12 @@ class TestShell:
             (["--molecule", "methanol", "--level", "gfn2", "--frames", "99999"], "methanol has 10000 frames"),
             (["--molecule", "methanol", "--level", "gfn2", "--basis", "cc-pvdz"], "gfn2 has no setting basis"),
             (["--molecule", "methanol", "--level", "gfn2", "--output", "a.npz"], "name the ledger .jsonl"),
-            (["--molecule", "methanol", "--level", "gfn2", "--processes", "0"], "--processes is 0"),
+            (["--molecule", "methanol", "--level", "gfn2", "--processes", "0"], "number of processes is 0"),
         ],
     )
-    def test_what_it_cannot_do_is_one_line(self, arguments, message, capsys, tmp_path, monkeypatch):
+    def test_what_it_cannot_do_is_one_line(self, arguments, message, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        assert shell.main(arguments) == 1
-        assert message in capsys.readouterr().err
+        done = tiny.shell("label", *arguments)
+        assert done.exit_code == 1
+        assert message in done.stderr
         assert not list(tmp_path.iterdir())

@@ -15,7 +15,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from asteroid import load, state, units
 from asteroid.datasets import DatasetError, LabelledSet, readers
-from asteroid.levels import __main__ as command_line
 from asteroid.levels.labelling import label
 
 EV = {"energy_unit": "eV", "length_unit": "angstrom"}
@@ -251,12 +250,12 @@ def test_the_multiplicity_is_read(few) -> None:
         state.of_all(frames[:2])
 
 
-def test_a_triplet_is_refused_before_its_first_label(tmp_path, capsys) -> None:
+def test_a_triplet_is_refused_before_its_first_label(tmp_path) -> None:
     methylene = ase.Atoms("CH2", [[0, 0, 0.1], [0, 0.99, -0.3], [0, -0.99, -0.3]], info={"spin": 3})
     path = write(tmp_path / "methylene.xyz", [methylene])
     ledger = tmp_path / "labels.jsonl"
-    assert command_line.main(["--molecule", str(path), "--level", "gfn2", "--output", str(ledger)]) == 1
-    assert "has the multiplicity 3" in capsys.readouterr().err and not ledger.exists()
+    done = tiny.shell("label", "--molecule", str(path), "--level", "gfn2", "--output", str(ledger))
+    assert done.exit_code == 1 and "has the multiplicity 3" in done.stderr and not ledger.exists()
 
 
 # Cells
@@ -299,7 +298,7 @@ def test_frames_of_other_files_are_labelled(ending: str, few, tmp_path) -> None:
     assert found.z.tolist() == few.z.tolist() and found.settings == {}
     np.testing.assert_allclose(found.pos, few.pos, atol=1e-9)
     ledger = tmp_path / "labels.jsonl"
-    assert command_line.main(["--molecule", str(path), "--level", "gfn2", "--output", str(ledger)]) == 0
+    assert tiny.shell("label", "--molecule", str(path), "--level", "gfn2", "--output", str(ledger)).exit_code == 0
     assert len([line for line in ledger.read_text().splitlines() if "frame" in json.loads(line)]) == len(few)
 
 

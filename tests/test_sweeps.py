@@ -413,7 +413,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
     profile.shown = lambda: [STANDARD, ASTEROID]
     profile.low_resource = lambda method, model: [one for one in (STANDARD, ASTEROID) if one.method == method]
     profile.compared = lambda model: {"standard": [STANDARD]}
-    monkeypatch.setattr(command.profiles, "load", lambda name: profile)
+    monkeypatch.setattr(profiles, "load", lambda name: profile)
     monkeypatch.setattr(command, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
     monkeypatch.setattr(rounds, "compare", lambda profile, molecule, store: (store.folder / molecule).touch())
@@ -421,7 +421,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
 
 
 def test_the_command_line_makes_the_runs_of_a_profile(smoke):
-    command.main(["sweep", "--profile", "smoke"])
+    assert tiny.shell("sweep", "--profile", "smoke").exit_code == 0
     assert smoke.get(STANDARD) is not None and smoke.get(ASTEROID) is not None
     assert (smoke.folder / "ethanol").exists()  # rounds
 
@@ -431,31 +431,29 @@ def test_the_command_line_makes_the_main_comparison_first_and_then_seed_by_seed(
         return [replace(spec, seed=seed) for seed in (0, 1)]
 
     main, rest = [*seeds(STANDARD), *seeds(ASTEROID)], seeds(replace(STANDARD, budget=8))
-    profile, asked = command.profiles.load("smoke"), []
+    profile, asked = profiles.load("smoke"), []
     profile.shown = lambda: [*rest, *main]
     profile.low_resource = lambda method, model: [one for one in main if one.method == method]
     monkeypatch.setattr(sweeps, "sweep", lambda specs, store: asked.append(specs) or specs)
     monkeypatch.setattr(rounds, "compare", lambda profile, molecule, store: None)
-    command.main(["sweep", "--profile", "smoke"])
+    tiny.shell("sweep", "--profile", "smoke")
     assert [set(part) for part in asked] == [set(main), {rest[0]}, {rest[1]}]
 
 
 @pytest.mark.filterwarnings("ignore:a run failed:UserWarning")
-def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, monkeypatch, capsys):
+def test_the_command_line_says_how_many_runs_failed_and_exits_with_one(smoke, monkeypatch):
     failing(monkeypatch, 9, training.TrainingDiverged("NaN"), times=100)  # stage 2, which holds out one label of ten
-    with pytest.raises(SystemExit) as stop:
-        command.main(["sweep", "--profile", "smoke"])
-    assert re.match("1 of 2 runs failed, see .*failures", stop.value.code)  # which Python prints, and exits with 1
+    done = tiny.shell("sweep", "--profile", "smoke")
+    assert done.exit_code == 1 and re.search("1 of 2 runs failed, see .*failures", done.stderr)
     assert smoke.get(STANDARD) is not None
 
 
-def test_what_lacks_a_package_is_left_out_with_a_line_unless_it_is_recorded(smoke, monkeypatch, capsys):
+def test_what_lacks_a_package_is_left_out_with_a_line_unless_it_is_recorded(smoke, monkeypatch):
     monkeypatch.setitem(METHODS, "sgdml", replace(METHODS["sgdml"], missing=lambda: "get it"))
     ways = {"kernel": [replace(STANDARD, method="sgdml")], "standard": [STANDARD]}
     assert sweeps.missing(ways, smoke) == {"kernel": "get it"}
-    command.profiles.load("smoke").compared = lambda model: ways
-    command.main(["sweep", "--profile", "smoke"])
-    assert capsys.readouterr().out.count("left out: get it\n") == 1
+    profiles.load("smoke").compared = lambda model: ways
+    assert tiny.shell("sweep", "--profile", "smoke").stdout.count("left out: get it\n") == 1
     assert smoke.get(STANDARD) is not None and smoke.get(ways["kernel"][0]) is None
     monkeypatch.setattr(smoke, "get", lambda spec: "a record")
     assert sweeps.missing(ways, smoke) == {}
@@ -465,4 +463,4 @@ def test_the_command_line_refuses_an_unknown_profile_in_one_line():
     command = [sys.executable, "-m", "asteroid", "sweep", "--profile", "desktop"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr == f"unknown profile 'desktop'; known: {', '.join(profiles.names())}\n"
+    assert done.stderr == f"Error: unknown profile 'desktop'; known: {', '.join(profiles.names())}\n"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 from tiny import ASTEROID, STANDARD
 
 from asteroid import __main__ as command
@@ -102,16 +103,13 @@ def test_hours_of_another_model_size_are_not_made_up(paper):
     assert not np.isnan(workload.table(paper[:1], {})["hours"].item())
 
 
-def test_the_command_line_prints_the_plan_and_makes_nothing(monkeypatch, tmp_path, capsys):
+def test_the_command_line_prints_the_plan_and_makes_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "sweep", lambda *_: pytest.fail("runs were made"))
-    command.main(["sweep", "--profile", "paper", "--plan", "--speed-up", "10"])
-    said = capsys.readouterr().out
-    assert "md17:toluene" in said and "10 times as fast" in said and not list(tmp_path.iterdir())
+    printed = tiny.shell("plan", "--profile", "paper", "--speed-up", "10").stdout
+    assert "md17:toluene" in printed and "10 times as fast" in printed and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments", [["--speed-up", "10"], ["--plan", "--speed-up", "0"]])
-def test_a_speed_without_a_plan_or_of_nothing_is_refused(arguments, capsys):
-    with pytest.raises(SystemExit):
-        command.main(["sweep", *arguments])
-    assert "expected a number above 0, and --plan with it" in capsys.readouterr().err
+def test_a_speed_of_nothing_is_refused():
+    done = tiny.shell("plan", "--speed-up", "0")
+    assert done.exit_code == 2 and "--speed-up" in done.stderr

@@ -23,7 +23,7 @@ NOTEBOOK = book.root() / "notebooks/your_molecule.ipynb"
 COSTS = [(0.5, 0.0014), (30.0, 1.5), (10.0, 9.0), (3600.0, 0.002), (0.01, 0.00999)]  # of an accurate and a cheap label
 QUICK = {"trajectories": 2, "every": 2, "equilibration": 4, "progress": False}
 
-needs_labels = tiny.needs("openmm", "rdkit", "tblite", "pyscf")
+needs_labels = tiny.needs("rdkit", "tblite", "pyscf")
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -153,6 +153,15 @@ def test_a_charge_is_known_from_the_smiles_string(tmp_path):
     atoms = Atoms(sample.z, sample.pos[0])  # without a SMILES string the charge is not known, and 11 electrons are odd
     with pytest.raises(CalculatorSetupError, match="11 electrons; only closed shells"):
         series.frames(tmp_path / "other", atoms, "gfn2", 2, batch=2, **QUICK)
+
+
+@needs_labels
+def test_atoms_of_another_charge_are_other_configurations(tmp_path):
+    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.96]], info={"charge": -1})
+    series.frames(tmp_path, atoms, "gfn2", 2, batch=2, **QUICK)
+    atoms.info["charge"] = 1
+    with pytest.raises(DatasetError, match="configurations of charge -1, not 1"):
+        series.frames(tmp_path, atoms, "gfn2", 2, batch=2, **QUICK)
 
 
 @pytest.mark.parametrize("name", profiles.names())

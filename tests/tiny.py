@@ -5,9 +5,11 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
 from asteroid import datasets, models
+from asteroid.__main__ import main
 from asteroid.runs import RunSpec
 from asteroid.stages import Recipe
 from asteroid.training import TrainConfig
@@ -82,6 +84,11 @@ def with_recipe(spec: RunSpec, **changes: object) -> RunSpec:
 def weights(model: nn.Module) -> Tensor:
     """All parameters of a model in one vector."""
     return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def shell(*arguments: str) -> Result:
+    """What `python -m asteroid ...` answers: exit_code, stdout and stderr."""
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:

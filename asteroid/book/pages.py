@@ -4,7 +4,6 @@
 it before each build). ``begin``, ``banner``, ``keep`` and ``stamp`` are what a notebook calls.
 """
 
-import argparse
 import ast
 import contextlib
 import hashlib
@@ -185,20 +184,6 @@ def in_one_line() -> Iterator[None]:
         line = f"{type(error).__name__}: {error}"
         error._render_traceback_ = lambda: [line]  # which IPython asks for
         raise
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line: ``python -m asteroid pages [--profile NAME] [PAGE ...]``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m asteroid pages", description="Execute the notebooks of stale pages."
-    )
-    parser.add_argument("--profile", help="default: $ASTEROID_PROFILE, else laptop")
-    parser.add_argument("pages", nargs="*", metavar="PAGE", help="name without suffix; default: all")
-    options = parser.parse_args(arguments)
-    try:
-        make_pages(options.profile, options.pages)
-    except (NotebookError, ValueError) as error:
-        sys.exit(f"\n{error}")
 
 
 def _one_of(kind: str, name: str, paths: Iterable[Path]) -> None:

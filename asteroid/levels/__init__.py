@@ -3,19 +3,19 @@
 Molecules with closed shells and any total charge are supported; radicals are not.
 """
 
+import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
-    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
 
@@ -27,8 +27,8 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     copied, also after use.
 
     Args:
-        level: one of those in `table()`, such as "ccsd(t)".
-        code: which program computes; None: the first of the level's that is installed, as `table()` lists them.
+        level: one of those in `overview()`, such as "ccsd(t)".
+        code: which program computes; None: the first of the level's that is installed, as `overview()` lists them.
         settings: `lj`: epsilon (eV), sigma (Å) and cutoff (Å). `mmff`: reference, an `ase.Atoms` near a minimum from
             which bonds are perceived, by default the first that is calculated. `hf` and up: basis ("cc-pvdz") and
             memory_gb (3); `pbe` and `b3lyp`: grid, the numbers of radial and angular points, (50, 194).
@@ -55,17 +55,20 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     if not usable:
         ways = "; or ".join(f"{entry.code}: `{entry.install}`" for entry in known)
         raise ImportError(f"{level} needs a program that is not installed. Install {ways}")
-    build = usable[0].build
-    accepted = [name for name in inspect.signature(build).parameters if name != "level"]
+    kind = usable[0].kind
+    accepted = list(inspect.signature(kind).parameters)
+    if "method" in accepted:  # a class that computes several levels
+        accepted.remove("method")
+        kind = functools.partial(kind, level)
     if unknown := sorted(settings.keys() - set(accepted)):
         raise ValueError(f"{level} has no setting {', '.join(unknown)}; it has: {', '.join(accepted)}")
-    built = build(level, **settings)
+    built = kind(**settings)
     built.code = usable[0].code
     return built
 
 
 def version(code: str) -> str:
-    """The version of a code that is installed, one of those in `table()`; RuntimeError if Psi4 does not run."""
+    """The version of a code that is installed, one of those in `overview()`; RuntimeError if Psi4 does not run."""
     if code == "psi4":
         with tempfile.TemporaryDirectory() as folder:  # it leaves a file where it runs
             asked = subprocess.run(["psi4", "--version"], cwd=folder, capture_output=True, text=True)
@@ -76,7 +79,7 @@ def version(code: str) -> str:
     return importlib.metadata.version(code)
 
 
-def table() -> "pd.DataFrame":
+def overview() -> "pd.DataFrame":
     """The levels, the cheapest first, one row for each program that computes it.
 
     Returns:
@@ -103,7 +106,12 @@ class _Level:
     accuracy: str
     scaling: str
     code: str
-    build: Callable[..., "Calculator"]
+    name: str  # of its module and class
+
+    @property
+    def kind(self) -> type["Calculator"]:
+        module, _, name = self.name.partition(".")
+        return getattr(importlib.import_module(f"asteroid.levels.{module}"), name)
 
     @property
     def usable(self) -> bool:
@@ -118,61 +126,18 @@ class _Level:
 # Modules and programs that each code needs, and the command that installs them.
 _NEEDS = {
     "ase": (("ase",), (), "pip install ase"),
-    "openmm": (("openmm", "rdkit"), (), "pip install openmm rdkit"),
+    "rdkit": (("rdkit",), (), "pip install rdkit"),
     "tblite": (("tblite",), (), "pip install tblite"),
     "psi4": ((), ("psi4",), "apt install psi4, or conda install -c conda-forge psi4"),
     "pyscf": (("pyscf",), (), "pip install pyscf"),
 }
 
-
-def _lj(level: str, epsilon: float = 0.01, sigma: float = 3.0, cutoff: float = 12.0) -> "Calculator":
-    from asteroid.levels.pairs import Pairs
-
-    return Pairs(epsilon=epsilon, sigma=sigma, rc=cutoff, smooth=True)
-
-
-def _mmff(level: str, charge: int | None = None, reference: "Atoms | None" = None) -> "Calculator":
-    from asteroid.levels.mmff import MMFF
-
-    return MMFF(charge, reference)
-
-
-def _gfn2(level: str, charge: int | None = None) -> "Calculator":
-    from asteroid.levels.gfn2 import GFN2
-
-    return GFN2(charge)
-
-
-def _psi4(
-    level: str,
-    charge: int | None = None,
-    basis: str = "cc-pvdz",
-    grid: tuple[int, int] | None = None,
-    memory_gb: float = 3.0,
-) -> "Calculator":
-    from asteroid.levels.ab_initio import Psi4
-
-    return Psi4(level, charge, basis, grid, memory_gb)
-
-
-def _pyscf(
-    level: str,
-    charge: int | None = None,
-    basis: str = "cc-pvdz",
-    grid: tuple[int, int] | None = None,
-    memory_gb: float = 3.0,
-) -> "Calculator":
-    from asteroid.levels.ab_initio import PySCF
-
-    return PySCF(level, charge, basis, grid, memory_gb)
-
-
 _LEVELS = (
-    _Level("lj", "pair potential", "N²", "ase", _lj),
-    _Level("mmff", "force field (MMFF94)", "N²", "openmm", _mmff),
-    _Level("gfn2", "tight binding (GFN2-xTB)", "N³", "tblite", _gfn2),
+    _Level("lj", "pair potential", "N²", "ase", "pairs.Pairs"),
+    _Level("mmff", "force field (MMFF94)", "N²", "rdkit", "mmff.MMFF"),
+    _Level("gfn2", "tight binding (GFN2-xTB)", "N³", "tblite", "gfn2.GFN2"),
     *(
-        _Level(level, accuracy, scaling, code, build)
+        _Level(level, accuracy, scaling, code, f"ab_initio.{name}")
         for level, accuracy, scaling in (
             ("hf", "Hartree-Fock", "N⁴"),
             ("pbe", "density functional, GGA", "N³"),
@@ -181,6 +146,6 @@ _LEVELS = (
             ("ccsd", "coupled cluster", "N⁶"),
             ("ccsd(t)", "coupled cluster with perturbative triples", "N⁷"),
         )
-        for code, build in (("psi4", _psi4), ("pyscf", _pyscf))
+        for code, name in (("psi4", "Psi4"), ("pyscf", "PySCF"))
     ),
 )

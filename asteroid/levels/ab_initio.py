@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
-from asteroid import units
 from asteroid.levels import guard, psi4_server
-from asteroid.levels.molecules import MachineError, MoleculeCalculator
+from asteroid.levels.molecules import BOHR, HARTREE, MachineError, MoleculeCalculator
 
 if TYPE_CHECKING:
     from pyscf import gto
@@ -37,9 +36,6 @@ _PSI4_FRAMES = 200
 
 # Exit statuses of programs that crash by themselves.
 _CRASHES = [128 + number for number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)]
-
-_HARTREE_IN_EV = units.ENERGY["hartree"] * units.KCAL_PER_MOL_IN_EV
-_BOHR = units.LENGTH["bohr"]
 
 
 class AbInitio(MoleculeCalculator):
@@ -58,7 +54,14 @@ class AbInitio(MoleculeCalculator):
 
     code: ClassVar[str]
 
-    def __init__(self, method: str, charge: int | None, basis: str, grid: tuple[int, int] | None, memory_gb: float):
+    def __init__(
+        self,
+        method: str,
+        charge: int | None = None,
+        basis: str = "cc-pvdz",
+        grid: tuple[int, int] | None = None,
+        memory_gb: float = 3.0,
+    ):
         super().__init__(charge)
         if grid is not None and method not in FUNCTIONALS:
             raise ValueError(f"{method} has no grid; only {' and '.join(FUNCTIONALS)} have one")
@@ -67,7 +70,7 @@ class AbInitio(MoleculeCalculator):
 
     def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
         energy, gradient = self._energy_and_gradient(charge)
-        return energy * _HARTREE_IN_EV, -gradient * (_HARTREE_IN_EV / _BOHR)
+        return energy * HARTREE, -gradient * (HARTREE / BOHR)
 
     def _energy_and_gradient(self, charge: int) -> tuple[float, np.ndarray]:
         """Energy in hartree and its gradient (atoms, 3) in hartree/bohr."""
@@ -259,20 +262,19 @@ class Psi4(AbInitio):
         self._running, self._frames = None, 0
 
     def _send(self, message: object) -> None:
-        with suppress(BrokenPipeError):  # it has ended, and what it said is read where its answer is awaited
+        with suppress(BrokenPipeError):  # it has ended, and what it printed is read where its answer is awaited
             print(json.dumps(message), file=self._running.process.stdin, flush=True)
 
     def _receive(self) -> dict[str, Any]:
-        said, process = [], self._running.process
+        printed, process = [], self._running.process
         for line in process.stdout:
             if line.startswith(psi4_server.ANSWER):
                 return json.loads(line.removeprefix(psi4_server.ANSWER))
-            said.append(line)
+            printed.append(line)
         status, first = process.wait(), self._frames == 1
         self.close()
-        failure = self._failure(
-            f"the program ended without an answer (exit status {status}); it said {''.join(said).strip()[-500:]!r}"
-        )
+        end = "".join(printed).strip()[-500:]
+        failure = self._failure(f"the program ended without an answer (exit status {status}); it printed {end!r}")
         # A signal from outside, or a program that has never answered, is no frame's fault; a crash may be.
         if status not in _CRASHES and (first or not 0 <= status <= 128):
             raise MachineError.of(failure)

@@ -1,6 +1,6 @@
-"""Adds labels to the embedded sets: python -m asteroid embed FILE [FILE ...]
+"""Adds labels to the embedded sets, as `python -m asteroid embed FILE` does.
 
-Each FILE is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a FILE
+Each file is named MOLECULE_LEVEL.npz or MOLECULE_LEVEL.jsonl; what is already embedded is kept, and a frame that a file
 labels anew is replaced. The gfn2 set, which samples the geometries, goes first; its npz file knows no seconds, so that
 a ledger of some of its frames gives it its price.
 
@@ -11,7 +11,6 @@ other work slowed the label down; a line cut short is left out. Or it is the led
 --molecule MOLECULE --level LEVEL` writes, which counts frames in that order.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ import torch
 
 from asteroid import datasets
 from asteroid.datasets import sources
+from asteroid.files import locked
 from asteroid.levels.labelling import geometry_key
 
 _PSI4 = {"code": "Psi4", "code_version": "1.3.2", "basis": "cc-pVDZ"}
@@ -37,9 +37,9 @@ _LEVELS = {
     "mmff": {
         "theory": "MMFF94",
         "basis": "none: an empirical force field",
-        "code": "OpenMM",
-        "code_version": "8.6.1",
-        "settings": "parameters by RDKit, bonds perceived at the frame of lowest GFN2-xTB energy",
+        "code": "RDKit",
+        "code_version": "2026.9.1",
+        "settings": "bonds perceived at the frame of lowest GFN2-xTB energy",
     },
     "pbe": {"theory": "PBE/cc-pVDZ", **_PSI4, "settings": "density-fitted, grid of 50 radial x 194 angular points"},
     "ccsd": {"theory": "CCSD/cc-pVDZ", **_PSI4, "settings": _COUPLED_CLUSTER},
@@ -84,10 +84,11 @@ def embed(files: Sequence[Path]) -> list[Path]:
             )
         target = datasets.DATA / f"{stem}.npz"
         own = [path for path in files if path.stem == stem]
-        if level == "gfn2":
-            _embed_sampled(molecule, own, target)
-        else:
-            _embed_labels(molecule, level, [target, *own] if target.exists() else own, target)
+        with locked(target):  # or one of two that add labels at once would lose the other's
+            if level == "gfn2":
+                _embed_sampled(molecule, own, target)
+            else:
+                _embed_labels(molecule, level, [target, *own] if target.exists() else own, target)
         written.append(target)
     return written
 
@@ -219,11 +220,3 @@ def _check_session(path: Path, session: dict[str, Any]) -> None:
     found = {key: session.get(key) for key in ("molecule", "level", "code")} | session["settings"]
     if found != expected:
         raise datasets.DatasetError(f"{path} holds labels of {found}; expected {expected}.")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    for path in embed(parser.parse_args().files):
-        labels = sources.read_record(path)["frames"]
-        print(f"{path.name}: {labels} labels, {path.stat().st_size / 1e6:.2f} MB")

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
+from filelock import Timeout
 
-from asteroid import levels, processes, units
+from asteroid import files, levels, processes, state, units
 from asteroid.datasets import LabelledSet
 from asteroid.datasets.checks import LARGEST_FORCE, check_geometries
 from asteroid.datasets.consistency import check_isomers
@@ -63,8 +64,8 @@ def label(
 
     Args:
         frames: of one molecule.
-        level: of `levels.table()`.
-        ledger: file of JSON lines, made if it is not there. One call at a time may write to it.
+        level: of `levels.overview()`.
+        ledger: file of JSON lines, made if it is not there.
         molecule: name; None: what the frames' `molecule` or provenance says.
         executor: any concurrent.futures executor of processes; None: one frame after the other, here.
         retry: try frames again that failed earlier.
@@ -82,8 +83,8 @@ def label(
         CalculatorSetupError: the level cannot do this molecule.
         RuntimeError: a process of the executor was killed, or a lack of disk or memory, as `MachineError`, that no
             frame is to blame for; the same call goes on.
-        DatasetError: the ledger is of another task or other frames, is damaged, or cannot be written; no frame has a
-            label; or the frames are in another unit than Å.
+        DatasetError: the ledger is of another task or other frames, is damaged, cannot be written, or another call is
+            writing to it; no frame has a label; or the frames are in another unit than Å.
     """
     ledger = Path(ledger)
     z, pos = np.asarray(frames.z).astype(int), np.asarray(frames.pos, dtype=np.float64)
@@ -96,8 +97,7 @@ def label(
     if level == "mmff":
         settings = {"reference": Atoms(z, _first_whole(z, pos))} | settings
     if level != "lj":  # which knows no state
-        sampled = known.get("settings")
-        sampled = sampled if isinstance(sampled, Mapping) else {}
+        sampled = state.recorded(known.get("settings"))
         check_closed_shell(sampled.get("multiplicity"), molecule)
         settings.setdefault("charge", sampled.get("charge", 0))
     _check_frames(molecule, z, pos)
@@ -118,7 +118,7 @@ def label(
         settings["code"] = calculator.code
         wanted = f"{molecule} {level}" if progress else None
         done = len(pos) - len(todo)
-        with _open(ledger) as opened, progress_bar(wanted, total=len(pos), initial=done, unit="label") as bar:
+        with _opened(ledger) as opened, progress_bar(wanted, total=len(pos), initial=done, unit="label") as bar:
             lines = [session]  # written with the first row: a task that is refused leaves no trace
             for k, row in _computed(todo, z, pos, level, settings, executor):
                 rows[k] = {"frame": k, "geometry": geometry_key(z, pos[k]), **row}
@@ -265,14 +265,21 @@ def _first_whole(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
     return pos[0]
 
 
-def _open(ledger: Path) -> IO[bytes]:
-    """The ledger to write at its end, without what a kill left of its last line."""
-    with _write_errors(ledger):
-        ledger.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered, so that a line is in the file when the next frame begins.
-        opened = open(ledger, "ab", buffering=0)  # noqa: SIM115  (the caller closes it)
-        opened.truncate(ledger.read_bytes().rfind(b"\n") + 1)
-        return opened
+@contextmanager
+def _opened(ledger: Path) -> Iterator[IO[bytes]]:
+    """The ledger to write at its end, without what a kill left of its last line; nobody else writes to it meanwhile."""
+    with ExitStack() as stack:
+        with _write_errors(ledger):
+            try:
+                stack.enter_context(files.locked(ledger, wait=False))
+            except Timeout:
+                raise DatasetError(
+                    f"another call is writing to {ledger}; wait until it has ended, or choose another file"
+                ) from None
+            # Unbuffered, so that a line is in the file when the next frame begins.
+            opened = stack.enter_context(open(ledger, "ab", buffering=0))
+            opened.truncate(ledger.read_bytes().rfind(b"\n") + 1)
+        yield opened
 
 
 def _append(opened: IO[bytes], content: Mapping[str, Any]) -> None:

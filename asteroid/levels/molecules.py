@@ -10,11 +10,17 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, all_changes
 
-from asteroid import machine, state
+from asteroid import machine, state, units
 from asteroid.md.calculator import StatefulCalculator
 
 # The number of threads, and what PySCF keeps, are the process's.
 _ONE_AT_A_TIME = threading.RLock()
+
+HARTREE = units.ENERGY["hartree"] * units.KCAL_PER_MOL_IN_EV
+"""eV."""
+
+BOHR = units.LENGTH["bohr"]
+"""Å."""
 
 SHORTEST = 0.2
 """Å. Closer atoms mean a wrong unit or an exploded trajectory."""
@@ -57,6 +63,15 @@ class MoleculeCalculator(StatefulCalculator):
     def __init__(self, charge: int | None = None):
         super().__init__()
         self.charge = charge
+
+    def set(self, **settings: Any) -> dict[str, Any]:
+        """Refuse ASE's way to change settings, which would leave the charge as it is; ValueError for any."""
+        if settings:
+            raise ValueError(
+                f"{', '.join(settings)} cannot be set: a calculator keeps the settings that it was made with. Make "
+                "another by levels.calculator."
+            )
+        return {}
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
         """Fill `results` with energy, the same as free energy, and forces of the atoms.
@@ -106,17 +121,18 @@ def check_molecule(atoms: Atoms, charge: int | None = None) -> int:
 
     Raises:
         ValueError: the atoms are periodic, or contradict themselves.
-        CalculatorSetupError: the atoms say another charge, the number of electrons is odd, or the multiplicity not 1.
+        CalculatorSetupError: the atoms say another charge, the number of electrons is odd, the multiplicity not 1, or
+            magnetic moments cancel each other.
         CalculationFailed: a position is not finite, or two atoms are closer than `SHORTEST`.
     """
     state.check_alone(atoms)
-    said = state.total_charge(atoms)
+    of_atoms = state.total_charge(atoms)
     if charge is None:
-        charge = said or 0
-    elif said is not None and said != charge:
+        charge = of_atoms or 0
+    elif of_atoms is not None and of_atoms != charge:
         raise CalculatorSetupError(
-            f"{atoms.symbols} say the charge {said}, and the level was given the charge {charge}; leave out one, or "
-            "put it right"
+            f"{atoms.symbols} say the charge {of_atoms}, and the level was given the charge {charge}; leave out one, "
+            "or put it right"
         )
     electrons = int(atoms.numbers.sum()) - charge
     if electrons % 2 or electrons < 2:
@@ -126,6 +142,12 @@ def check_molecule(atoms: Atoms, charge: int | None = None) -> int:
             "it; an .extxyz file says charge=-1 in its comment."
         )
     check_closed_shell(state.multiplicity(atoms, charge), atoms.symbols)
+    moments = atoms.get_initial_magnetic_moments()
+    if np.rint(moments).any() and not np.rint(moments.sum(axis=0)).any():
+        raise CalculatorSetupError(
+            f"{atoms.symbols} has magnetic moments that cancel each other, {moments.tolist()}: an open-shell singlet; "
+            "only closed shells are supported. If it is one, take off the moments."
+        )
     if not np.isfinite(atoms.positions).all():
         raise CalculationFailed(f"{atoms.symbols}: positions are not finite; did the trajectory explode?")
     i, j = np.triu_indices(len(atoms), 1)

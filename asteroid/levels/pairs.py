@@ -7,7 +7,16 @@ from asteroid import state
 
 
 class Pairs(LennardJones):
-    """ASE's, of a molecule alone as all levels are."""
+    """ASE's, smooth at the cutoff, of a molecule alone as all levels are.
+
+    Args:
+        epsilon: depth of the well, eV.
+        sigma: distance at which the energy is zero, Å.
+        cutoff: distance from which it is zero, Å.
+    """
+
+    def __init__(self, epsilon: float = 0.01, sigma: float = 3.0, cutoff: float = 12.0):
+        super().__init__(epsilon=epsilon, sigma=sigma, rc=cutoff, smooth=True)
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
         """Fill `results`; ValueError for periodic atoms."""

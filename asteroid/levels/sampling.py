@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
     return atoms
 
 
-def langevin(
+def from_dynamics(
     molecule: str | os.PathLike | Atoms,
     level: str,
     *,
@@ -114,7 +115,7 @@ def langevin(
 
     Args:
         molecule: what `geometry` takes.
-        level: of `levels.table()`; OpenMM integrates `mmff` itself, ASE the others.
+        level: of `levels.overview()`.
         frames: number of frames of all trajectories together.
         trajectories: number of them, each with its own velocities and noise.
         temperature: K.
@@ -144,19 +145,24 @@ def langevin(
     if equilibration < 0 or equilibration % every:
         raise ValueError(f"equilibration is {equilibration} and every is {every}; expected a multiple of every, or 0")
     start = geometry(molecule, seed)
-    settings = _with_charge(start, settings)
+    settings = with_charge(start, settings)
     counts = [len(part) for part in np.array_split(np.arange(frames), min(trajectories, frames))]
     how = {"temperature": temperature, "timestep": timestep, "friction": friction, "every": every}
+    # MMFF94 costs less than the integration, which replicas share; of other levels each trajectory has its process.
+    together = 10 if level == "mmff" else 1
+    groups = [counts[k : k + together] for k in range(0, len(counts), together)]
+    streams = np.random.SeedSequence(seed).generate_state(len(groups)).tolist()
     tasks = [
-        (start, level, settings, how | {"steps": equilibration + count * every, "seed": int(stream)})
-        for count, stream in zip(counts, np.random.SeedSequence(seed).generate_state(len(counts)))
+        ([start] * len(group), level, settings, how | {"steps": equilibration + max(group) * every, "seed": stream})
+        for group, stream in zip(groups, streams)
     ]
+    first = equilibration // every + 1
     kept, trajectory = [], []
     with progress_bar(f"sample {level}" if progress else None, total=frames, unit="frame") as bar:
-        ran = map(_trajectory, tasks) if executor is None else executor.map(_trajectory, tasks)
-        for number, (count, (pos, potential_energy, temperatures)) in enumerate(zip(counts, ran)):
-            usable = slice(equilibration // every + 1, _whole_frames(start, pos))
-            kept.append((pos[usable], potential_energy[usable], temperatures[usable]))
+        ran = map(_trajectories, tasks) if executor is None else executor.map(_trajectories, tasks)
+        for number, (count, run) in enumerate(zip(counts, chain.from_iterable(ran))):
+            usable = slice(first, min(first + count, _whole_frames(start, run.pos)))
+            kept.append((run.pos[usable], run.potential_energy[usable], run.temperature[usable]))
             trajectory += [number] * len(kept[-1][0])
             bar.update(count)
     pos, potential_energy, temperatures = (np.concatenate(column) for column in zip(*kept))
@@ -180,7 +186,7 @@ def langevin(
     return Sample(start.numbers, pos, potential_energy, np.array(trajectory), dropped, provenance)
 
 
-def normal_modes(
+def from_normal_modes(
     molecule: str | os.PathLike | Atoms,
     level: str,
     *,
@@ -199,7 +205,7 @@ def normal_modes(
 
     Args:
         molecule: what `geometry` takes; it is relaxed.
-        level: of `levels.table()`.
+        level: of `levels.overview()`.
         frames: number of frames to draw.
         temperature: K.
         seed: makes the frames repeatable.
@@ -218,7 +224,7 @@ def normal_modes(
     """
     _check_positive(frames=frames, temperature=temperature)
     atoms = geometry(molecule, seed)
-    settings = _with_charge(atoms, settings)
+    settings = with_charge(atoms, settings)
     atoms.calc = levels.calculator(level, **settings)
     if not BFGS(atoms, logfile=None).run(fmax=0.005, steps=500):
         raise RuntimeError(f"{atoms.symbols} under {level} has no minimum within 500 steps from this geometry")
@@ -251,6 +257,14 @@ def normal_modes(
     }
     number = np.arange(frames)
     return Sample(atoms.numbers, pos[whole], harmonic[whole], number[whole], int((~whole).sum()), provenance)
+
+
+def with_charge(atoms: Atoms, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with the charge that the geometry knows; ValueError where they say another."""
+    known = atoms.info.get("charge")
+    if known is not None and known != settings.get("charge", known):
+        raise ValueError(f"charge is {settings['charge']}, but {atoms.info.get('smiles', atoms.symbols)} has {known}")
+    return {**settings, "charge": known} if known else dict(settings)
 
 
 def _vibrations(atoms: Atoms, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -326,24 +340,13 @@ def _check_positive(**numbers: float) -> None:
             raise ValueError(f"{name} is {number}; it must be positive")
 
 
-def _with_charge(atoms: Atoms, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with the charge that the geometry knows."""
-    known = atoms.info.get("charge")
-    if known is not None and known != settings.get("charge", known):
-        raise ValueError(f"charge is {settings['charge']}, but {atoms.info.get('smiles', atoms.symbols)} has {known}")
-    return {**settings, "charge": known} if known else dict(settings)
-
-
-def _trajectory(task: tuple[Atoms, str, dict[str, Any], dict[str, Any]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, potential energy and temperature along one trajectory, in whichever process."""
-    start, level, settings, how = task
-    calculator = levels.calculator(level, **settings)
+def _trajectories(task: tuple[list[Atoms], str, dict[str, Any], dict[str, Any]]) -> list[dynamics.Trajectory]:
+    """Trajectories from each of the starts, in whichever process."""
+    starts, level, settings, how = task
+    potential = levels.calculator(level, **settings)
     if level == "mmff":
-        from asteroid.levels import mmff
-
-        return mmff.langevin(start, calculator, **how)
-    trajectory = dynamics.langevin(start, calculator, **how)
-    return trajectory.pos, trajectory.potential_energy, trajectory.temperature
+        potential = potential.replicas(starts[0])
+    return dynamics.langevin(starts, potential, **how)
 
 
 def _whole_frames(start: Atoms, pos: np.ndarray) -> int:

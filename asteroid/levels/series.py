@@ -15,7 +15,7 @@ from asteroid import files
 from asteroid.datasets import sources
 from asteroid.datasets.sources import DatasetError
 from asteroid.levels.labelling import geometry_key
-from asteroid.levels.sampling import Sample, geometry, langevin
+from asteroid.levels.sampling import Sample, from_dynamics, geometry, with_charge
 from asteroid.machine import progress_bar
 
 _ARRAYS = ("pos", "potential_energy", "trajectory")
@@ -41,13 +41,13 @@ def frames(
     Args:
         folder: of one molecule, sampled in one way; made if it is not there.
         molecule: what `sampling.geometry` takes.
-        level: of `levels.table()`, drives the dynamics.
+        level: of `levels.overview()`, drives the dynamics.
         number: of frames.
         batch: frames that are sampled at a time.
         seed: makes them repeatable.
-        executor: see `sampling.langevin`.
+        executor: see `sampling.from_dynamics`.
         progress: show a bar.
-        settings: others of `sampling.langevin`, and those of `levels.calculator`.
+        settings: others of `sampling.from_dynamics`, and those of `levels.calculator`.
 
     Returns:
         The frames. The provenance holds the `seconds` that the sampling of their batches took, on the wall's clock.
@@ -64,7 +64,7 @@ def frames(
     name = str(start.symbols) if isinstance(molecule, Atoms) else str(molecule)
     task = {"molecule": name, "atoms": str(start.symbols), "level": level, "batch": batch, "seed": seed, **settings}
     if start.info.get("smiles") != molecule:  # what the name of a file says nothing of
-        task["start"] = geometry_key(start.numbers, start.positions)
+        task = with_charge(start, task) | {"start": geometry_key(start.numbers, start.positions)}
     task = json.loads(json.dumps(task))  # as it is read back
     batches: list[dict[str, Any]] = []
     there = 0
@@ -97,7 +97,7 @@ def frames(
 def _sample(path: Path, start: Atoms, level: str, batch: int, task: Mapping[str, Any], how: Mapping[str, Any]) -> None:
     """Write one batch, whole or not at all."""
     began = time.perf_counter()
-    sample = langevin(start, level, frames=batch, progress=False, **how)
+    sample = from_dynamics(start, level, frames=batch, progress=False, **how)
     provenance = {**sample.provenance, "seconds": round(time.perf_counter() - began, 2)}
     order = np.random.default_rng([how["seed"], 2]).permutation(len(sample))
     arrays = {key: getattr(sample, key)[order] for key in _ARRAYS}

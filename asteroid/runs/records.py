@@ -1,22 +1,16 @@
 """Records: small files of JSON that say what a run found, and the folder that keeps them."""
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 from asteroid import files
 from asteroid.runs.spec import RunSpec, fingerprints
-
-try:
-    import fcntl
-except ImportError:  # Windows has none
-    fcntl = None
 
 
 class Recorded(Protocol):
@@ -123,42 +117,13 @@ class Store:
     def alone(self, spec: Recorded) -> Iterator[Path]:
         """Hold the folder of a run's checkpoints, which no other process of this machine does meanwhile.
 
-        A kill lets it go too. At the end the folder is removed, unless there was an error. Where nothing can be locked
-        (Windows, some shared disks), a run may be made twice, with one result.
+        A kill lets it go too. At the end the folder is removed, unless there was an error.
         """
         folder = self.work(spec)
-        if fcntl is None:
-            folder.mkdir(parents=True, exist_ok=True)
+        with files.locked(folder):
+            folder.mkdir(exist_ok=True)
             yield folder
             shutil.rmtree(folder, ignore_errors=True)
-            return
-        held = _lock(folder)
-        while held is None:  # whoever held it has removed it
-            held = _lock(folder)
-        try:
-            yield folder
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(held)
-
-
-def _lock(folder: Path) -> int | None:
-    """Descriptor of a folder that is ours alone until it is closed; None if the folder was removed meanwhile."""
-    folder.parent.mkdir(parents=True, exist_ok=True)  # which nobody removes: an error here would come for ever
-    try:
-        folder.mkdir(exist_ok=True)
-        held = os.open(folder, os.O_RDONLY)
-    except (FileNotFoundError, FileExistsError):
-        if folder.is_symlink() or folder.is_file():
-            raise
-        return None
-    with suppress(OSError):
-        fcntl.flock(held, fcntl.LOCK_EX)
-    with suppress(FileNotFoundError):
-        if os.path.samestat(os.fstat(held), folder.stat()):
-            return held
-    os.close(held)
-    return None
 
 
 def recorded(
