@@ -33,8 +33,7 @@ FAR = torch.tensor([[0.0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 9]], dtype=torch.f
 PLACES = {"straight": STRAIGHT, "flat": FLAT, "right angles": RIGHT_ANGLES, "one alone": FLAT + FAR, "far": 10 * FLAT}
 
 
-def square_of_the_force(energy_of: forces.EnergyOf, pos: torch.Tensor) -> torch.Tensor:
-    energy, force = forces.energy_and_force(energy_of, pos, create_graph=True)
+def square_of_the_force(energy: torch.Tensor, force: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
     return force.square().mean() + energy.square().mean()
 
 

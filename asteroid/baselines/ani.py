@@ -7,7 +7,6 @@ Source:
 import contextlib
 import io
 import math
-import os
 import platform
 import socket
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asteroid import identity, models, stages, training
+from asteroid import identity, machine, models, stages, training
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField, force_on
 from asteroid.models.ani import ANI, ANIConfig, package
@@ -40,7 +39,7 @@ def published_weights() -> dict[str, Tensor]:
         ValueError: if the file holds something else.
     """
     torchani = package()
-    if path := os.environ.get(WEIGHTS):
+    if path := machine.flag(WEIGHTS):
         if not Path(path).is_file():
             raise FileNotFoundError(f"{WEIGHTS} is {path!r}, and there is no such file; give the path of the weights")
         try:
