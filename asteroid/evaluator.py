@@ -1,5 +1,8 @@
 """A model called again and again with frames of one molecule, as dynamics does."""
 
+import warnings
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -38,6 +41,7 @@ class Evaluator:
         self.z, self.dtype, self.device = z.to(like.device), like.dtype, like.device
         self.left = TRACE_FROM_CALLS if calls is None or calls < TRACE_FROM_CALLS else 0  # calls until it is traced
         self.graph, self.frames, self.shapes = None, 0, {}
+        self._eager = partial(forces.energy_and_force, partial(model, self.z))
 
     def __call__(self, pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energy (frames,), kcal/mol, and force (frames, atoms, 3), kcal/mol/Å, float64.
@@ -52,9 +56,9 @@ class Evaluator:
             raise ValueError(NOT_FINITE)
         # A molecule that has drifted far from the origin would lose digits in single precision.
         x = torch.from_numpy(pos - pos.mean(axis=1, keepdims=True)).to(self.device, self.dtype)
-        if self.left > 0 or not getattr(self.model, "traceable", True):
+        if self.left > 0 or not forces.traceable(self.model):
             self.left -= 1
-            energy, force = forces.energy_and_force(lambda x: self.model(self.z, x), x)
+            energy, force = self._eager(x)
         else:
             energy, force = self._by_graph(x)
         return energy.double().cpu().numpy() + self.shift, force.double().cpu().numpy()
@@ -63,7 +67,11 @@ class Evaluator:
         frames = len(x)
         if not self._fits(x):
             self.frames, self.shapes = frames, models.static_shapes(self.model, _MARGIN * x)
-            self.graph = forces.traced_energy_and_force(self.model, self.z, x, self.shapes)
+            try:
+                self.graph = forces.traced_energy_and_force(self.model, self.z, x, self.shapes)
+            except forces.NotTraced as error:
+                warnings.warn(f"inference runs uncompiled and slower ({error})", stacklevel=3)
+                self.graph = self._eager
         if frames < self.frames:
             x = torch.cat([x, x[-1:].expand(self.frames - frames, -1, -1)])
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What processor and memory are told before long work."""
+"""What processor and memory are told before long work, and what the environment says to the library."""
 
 import ctypes
 import os
@@ -11,6 +11,24 @@ from typing import Any
 import threadpoolctl
 import torch
 from tqdm import tqdm
+
+FLAGS = {
+    "ASTEROID_PROFILE": "profile of pages and commands for which none is given",
+    "ASTEROID_QUIET": "no progress bars",
+    "ASTEROID_PAGES": "folder beside whose pages a notebook keeps its figures and tables; set while pages are made",
+    "ASTEROID_MD17": "folder of MD17's files, in PyTorch Geometric's layout; else ~/.cache/asteroid/md17",
+    "ASTEROID_ANI1CCX": "file of ANI-1ccx's weights, where they cannot be fetched",
+    "PSI_SCRATCH": "folder in which Psi4 keeps its scratch files",
+}
+"""Variables of the environment that the library reads, and what they are for."""
+
+
+def flag(name: str) -> str | None:
+    """Value of one of `FLAGS`; None where it is not set, or empty. KeyError for any other name."""
+    if name not in FLAGS:
+        raise KeyError(f"{name} is no variable that the library reads; known: {', '.join(FLAGS)}")
+    return os.environ.get(name) or None
+
 
 # Of the C library's malloc.h, as are the defaults below.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -39,6 +57,7 @@ def _libraries(modules: int) -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController()
 
 
+_keeps_memory = False  # which the C library cannot be asked
 _share: int | None = None  # threads of long work; None: as many as PyTorch has anyway
 
 
@@ -63,28 +82,32 @@ def long_work() -> Iterator[None]:
 
     Numbers below 1e-38, the saturated activations of far atoms among them, take processors many times as long: they
     become zero. And freed memory is kept for the next step: each large tensor would otherwise be fetched from the
-    operating system and given back, a page at a time, which is a sixth of an uncompiled step. At the end it goes back.
+    operating system and given back, a page at a time, which is a sixth of an uncompiled step. At the end it goes back,
+    unless this was long work within long work.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    global _keeps_memory
+    library = ctypes.CDLL(None) if sys.platform == "linux" and not _keeps_memory else None
     tunable = hasattr(library, "mallopt")  # GNU's C library has it, others do not
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads())
-    torch.set_flush_denormal(True)
+    before, flushed = torch.get_num_threads(), float(torch.tensor(1e-40) * 1) == 0
     try:
+        torch.set_num_threads(threads())
+        torch.set_flush_denormal(True)
+        _keeps_memory |= tunable
         for setting, value in _KEEPING.items() if tunable else ():
             library.mallopt(setting, value)
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(before)
         for setting, value in _DEFAULTS.items() if tunable else ():
             library.mallopt(setting, value)
         if tunable:
+            _keeps_memory = False
             library.malloc_trim(0)
 
 
 def progress_bar(label: str | None, **settings: Any) -> tqdm:
     """A bar on a terminal, a slow one in a live notebook, which keeps every line, and none in logs and in the book."""
     terminal = sys.stderr.isatty()
-    wanted = label is not None and (terminal or "ipykernel" in sys.modules) and "ASTEROID_QUIET" not in os.environ
+    wanted = label is not None and (terminal or "ipykernel" in sys.modules) and not flag("ASTEROID_QUIET")
     return tqdm(desc=label, disable=not wanted, mininterval=0.1 if terminal else 5.0, **settings)

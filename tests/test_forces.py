@@ -1,7 +1,6 @@
 """The training step: its gradients, and that the compiled one is the same."""
 
 import shutil
-import warnings
 
 import pytest
 import tiny
@@ -66,7 +65,7 @@ def test_the_compiled_step_is_the_eager_one_and_follows_the_weights():
     model, columns = tiny.model(**one_layer), batch(torch.float32)
     objective = Supervised(rho=0.999)
     eager = forces.training_step(model, z(), objective)
-    compiled = forces.traced_training_step(model, z(), objective, columns)  # would warn if it fell back
+    compiled = forces.traced_training_step(model, z(), objective, columns)
     other = (columns[0] + 0.01, *columns[1:])
     for scale, frames in ((1.0, columns), (1.0, other), (1.1, columns)):
         with torch.no_grad():
@@ -140,12 +139,9 @@ class Unhashable(Supervised):
     ],
     ids=["model", "objective"],
 )
-def test_what_has_no_identity_is_trained_uncompiled(model, objective, reason):
-    columns = batch(torch.float32)
-    with pytest.warns(UserWarning, match=f"uncompiled.*{reason}") as given:
-        step_of = forces.traced_training_step(model, z(), objective, columns)
-    expected = forces.training_step(model, z(), objective)(*columns)
-    assert len(given) == 1 and torch.equal(step_of(*columns)[0], expected[0])
+def test_what_has_no_identity_is_not_compiled(model, objective, reason):
+    with pytest.raises(forces.NotTraced, match=reason):
+        forces.traced_training_step(model, z(), objective, batch(torch.float32))
 
 
 @pytest.mark.parametrize(
@@ -157,18 +153,30 @@ def test_what_has_no_identity_is_trained_uncompiled(model, objective, reason):
         (wrong_value, "values differ from eager", 0.8),
     ],
 )
-def test_without_a_working_compiler_there_is_one_warning_and_the_eager_step(compile, reason, rho, monkeypatch):
+def test_without_a_working_compiler_the_reason_is_given_and_the_next_attempt_is_a_new_one(
+    compile, reason, rho, monkeypatch
+):
+    objective, model, columns = Supervised(rho=rho), tiny.model(), batch(torch.float32)
     monkeypatch.setattr(forces, "_compile", compile)
-    objective = Supervised(rho=rho)
-    model, columns = tiny.model(), batch(torch.float32)
-    with pytest.warns(UserWarning, match=reason) as given:
-        step_of = forces.traced_training_step(model, z(), objective, columns)
-    assert len(given) == 1 and "long trace" not in str(given[0].message)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        again = forces.traced_training_step(model, z(), objective, columns)
-    expected = forces.training_step(model, z(), objective)(*columns)
-    for step in (step_of, again):
-        value, gradients = step(*columns)
-        assert torch.equal(value, expected[0])
-        assert all(torch.equal(a, b) for a, b in zip(gradients, expected[1], strict=True))
+    for _ in range(2):
+        with pytest.raises(forces.NotTraced, match=reason) as raised:
+            forces.traced_training_step(model, z(), objective, columns)
+        assert "long trace" not in str(raised.value)
+    monkeypatch.setattr(forces, "_compile", forces._script)
+    value, _ = forces.traced_training_step(model, z(), objective, columns)(*columns)
+    torch.testing.assert_close(value, forces.training_step(model, z(), objective)(*columns)[0])
+
+
+def test_graphs_are_kept_up_to_a_number_and_the_least_recently_used_one_goes(monkeypatch):
+    made, script = [], forces._script
+    monkeypatch.setattr(forces, "_TRACED", {})
+    monkeypatch.setattr(forces, "GRAPHS", 2)
+    monkeypatch.setattr(forces, "_script", lambda *args: made.append(1) or script(*args))
+    model, (pos, *_) = tiny.model(layers=1), batch(torch.float32)
+    ask = lambda frames: forces.traced_energy_and_force(model, z(), pos[:frames])  # noqa: E731
+    first = ask(1)
+    for frames, graphs in ((2, 2), (1, 2), (3, 3), (1, 3), (2, 4)):
+        ask(frames)
+        assert len(made) == graphs, f"after {frames} frames"
+    assert len(forces._TRACED) == 2
+    torch.testing.assert_close(first(pos[:1]), ask(1)(pos[:1]))  # what is in use stays

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 from test_models import GEMNET, QUADRUPLETS
-from test_pyg import DIMENET, SCHNET, VISNET
+from test_pyg import SCHNET, VISNET
 from tiny import weights
 from torch import Tensor, nn
 
@@ -334,7 +334,6 @@ def trained(name: str, config: dict, optimizer: str) -> tuple[training.History, 
         pytest.param("gemnet-q", GEMNET | QUADRUPLETS, id="gemnet-q"),
         pytest.param("ani", {}, marks=tiny.needs("torchani"), id="ani"),
         pytest.param("pyg:SchNet", SCHNET, id="SchNet"),
-        pytest.param("pyg:DimeNetPlusPlus", DIMENET, id="DimeNet++"),
         pytest.param("pyg:ViSNet", VISNET, id="ViSNet"),
     ],
 )

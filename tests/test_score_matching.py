@@ -65,19 +65,25 @@ def random_energy(z: Tensor, name: str = "egnn"):
     return partial(random_model(name), z)
 
 
+def force_and_pos(energy_of: forces.EnergyOf, pos: Tensor) -> tuple[Tensor, Tensor]:
+    """The force and the positions by which it can be differentiated."""
+    pos = pos.clone().requires_grad_()
+    return forces.energy_and_force(energy_of, pos, create_graph=True)[1], pos
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "signs"])
 def test_the_sliced_loss_has_the_exact_one_as_its_mean(kind):
     pos, well = in_well(50), Well(1.3 * STIFFNESS)
-    exact = float(losses.score_matching(well, pos, THERMAL).detach())
+    exact = float(losses.score_matching(*force_and_pos(well, pos), THERMAL).detach())
     sliced = torch.stack(
         [
-            losses.sliced_score_matching(well, pos, directions(kind, 1, pos, seed), THERMAL).detach()
+            losses.sliced_score_matching(*force_and_pos(well, pos), directions(kind, 1, pos, seed), THERMAL).detach()
             for seed in range(400)
         ]
     )
     assert float(sliced.std()) > 0
     assert abs(float(sliced.mean()) - exact) < 4 * float(sliced.std()) / math.sqrt(len(sliced))
-    many = losses.sliced_score_matching(well, pos, directions(kind, 64, pos), THERMAL).detach()
+    many = losses.sliced_score_matching(*force_and_pos(well, pos), directions(kind, 64, pos), THERMAL).detach()
     assert abs(float(many) - exact) < 4 * float(sliced.std()) / math.sqrt(64)
 
 
@@ -90,7 +96,7 @@ def test_the_loss_is_force_matching_up_to_a_constant():
         well = Well(scale * STIFFNESS)
         force = -pos @ (scale * STIFFNESS)
         matching = 0.5 * (force - true).square().sum() / len(pos)
-        differences.append(float((losses.score_matching(well, pos, THERMAL) - matching).detach()))
+        differences.append(float((losses.score_matching(*force_and_pos(well, pos), THERMAL) - matching).detach()))
     assert np.ptp(differences) < 0.02 * abs(differences[0])
 
 
@@ -105,7 +111,7 @@ def test_the_minimum_is_the_force_of_the_simulation_at_the_rate_of_the_samples()
 
             def closure(optimizer=optimizer, well=well, pos=pos):
                 optimizer.zero_grad()
-                loss = losses.score_matching(well, pos, THERMAL)
+                loss = losses.score_matching(*force_and_pos(well, pos), THERMAL)
                 loss.backward()
                 return loss
 
@@ -138,7 +144,7 @@ def test_a_double_well_is_learned_from_its_samples():
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = losses.sliced_score_matching(energy, pos, directions("signs", 1, pos), THERMAL)
+        loss = losses.sliced_score_matching(*force_and_pos(energy, pos), directions("signs", 1, pos), THERMAL)
         loss.backward()
         return loss
 
@@ -156,12 +162,13 @@ def test_denoising_learns_the_smoothed_force():
     noise = torch.randn(pos.shape, generator=torch.Generator().manual_seed(1), dtype=pos.dtype)
     smoothed = THERMAL * torch.linalg.inv(THERMAL * torch.linalg.inv(STIFFNESS) + sigma**2 * torch.eye(3))
     well = Well(smoothed)
-    loss = losses.denoising_score_matching(well, pos, noise, sigma, THERMAL)
+    force, _ = force_and_pos(well, pos + sigma * noise)
+    loss = losses.denoising_score_matching(force, noise, sigma, THERMAL)
     (at_smoothed,) = torch.autograd.grad(loss, well.parameters())
     well = Well(STIFFNESS)
-    (at_true,) = torch.autograd.grad(
-        losses.denoising_score_matching(well, pos, noise, sigma, THERMAL), well.parameters()
-    )
+    force, _ = force_and_pos(well, pos + sigma * noise)
+    loss = losses.denoising_score_matching(force, noise, sigma, THERMAL)
+    (at_true,) = torch.autograd.grad(loss, well.parameters())
     assert float(at_smoothed.abs().max()) < 0.03 * float(at_true.abs().max())
 
 
@@ -199,12 +206,13 @@ def test_the_objective_without_rigid_motions_has_the_same_mean_and_less_variance
     energy = random_energy(z, name)
     objective = ScoreMatching(THERMAL, slices=1)
     rigid, trace = losses.rigid_directions(pos)
-    exact = float(losses.score_matching(energy, pos, THERMAL).detach())
+    energy_at = energy(pos)
+    exact = float(losses.score_matching(*force_and_pos(energy, pos), THERMAL).detach())
     values = {"all": [], "internal": []}
     for seed in range(30):
         (draw,) = objective.draws(pos, torch.Generator().manual_seed(seed))
-        values["all"].append(float(losses.sliced_score_matching(energy, pos, draw, THERMAL).detach()))
-        values["internal"].append(float(objective(energy, pos, rigid, trace, draw).detach()))
+        values["all"].append(float(losses.sliced_score_matching(*force_and_pos(energy, pos), draw, THERMAL).detach()))
+        values["internal"].append(float(objective(energy_at, *force_and_pos(energy, pos), rigid, trace, draw).detach()))
     for values_of in values.values():
         assert abs(np.mean(values_of) - exact) < 4 * np.std(values_of) / math.sqrt(30) + 1e-9
     assert np.std(values["internal"]) < np.std(values["all"])

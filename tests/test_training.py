@@ -404,6 +404,32 @@ def test_weights_that_do_not_fit_the_frames_are_refused():
         fit(tiny.model(), train, train, tiny.TRAIN, weight=torch.ones(3))
 
 
+@pytest.mark.parametrize("molecules", [1, 2])
+def test_a_training_whose_steps_could_not_be_traced_says_so_once_and_in_its_history(molecules, monkeypatch):
+    def fails(*args):
+        raise RuntimeError("no TorchScript any more\nand a long trace")
+
+    monkeypatch.setattr(training.loop, "TRACE_FROM_STEPS", 1)
+    monkeypatch.setattr(forces, "_script", fails)
+    split, ends = tiny.methanol(), []
+    sets, valid = [split.train] * molecules, [split.valid] * molecules
+    config = replace(tiny.TRAIN, rho=0.77)  # of which no other test has a graph
+    for _ in range(2):  # a failure is not forgotten by the second training
+        with pytest.warns(UserWarning, match="training runs uncompiled .*no TorchScript any more") as given:
+            end, history = trained(sets, valid, config)
+        assert len(given) == 1 and history.uncompiled == "RuntimeError: no TorchScript any more"
+        ends.append(end)
+    monkeypatch.setattr(training.loop, "TRACE_FROM_STEPS", 1000)
+    eager, history = trained(sets, valid, config)
+    assert history.uncompiled is None and torch.equal(eager, ends[0]) and torch.equal(eager, ends[1])
+
+
+def test_a_history_of_before_steps_were_said_to_be_uncompiled_is_read():
+    content = asdict(training.History(step=[4], best_step=4))
+    del content["uncompiled"]
+    assert training.History(**content).uncompiled is None
+
+
 # Without validation frames
 
 

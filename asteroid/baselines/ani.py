@@ -7,7 +7,6 @@ Source:
 import contextlib
 import io
 import math
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asteroid import identity, models, stages, training
+from asteroid import identity, machine, models, stages, training
 from asteroid.baselines import missing_package
 from asteroid.datasets import LabelledSet, Split
 from asteroid.force_field import ForceField, force_on
@@ -48,7 +47,7 @@ def published_weights() -> dict[str, Tensor]:
         ValueError: if the file holds something else.
     """
     torchani = package()
-    if path := os.environ.get(WEIGHTS):
+    if path := machine.flag(WEIGHTS):
         if not Path(path).is_file():
             raise FileNotFoundError(f"{WEIGHTS} is {path!r}, and there is no such file; give the path of the weights")
         try:
@@ -70,7 +69,7 @@ def missing() -> str | None:
     """What ANI-1ccx lacks on this machine, in one line with the command that gets it; nothing is fetched to see."""
     if lacking := missing_package("torchani"):
         return lacking
-    path = os.environ.get(WEIGHTS)
+    path = machine.flag(WEIGHTS)
     if Path(path or package().paths.state_dicts_dir() / WEIGHTS_FILE).is_file():
         return None
     where = f" ({WEIGHTS} is {path!r}, and there is no such file)" if path else ""

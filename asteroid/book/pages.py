@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from asteroid import files, processes
+from asteroid import files, machine, processes
 from asteroid.book.stamps import PAGES
 from asteroid.files import root
 
@@ -90,7 +90,7 @@ def make_pages(profile: str | None = None, only: list[str] | None = None, folder
         ValueError: If there is no such profile or page.
         NotebookError: If a notebook fails; pages made before it, and those under way, stay.
     """
-    profile = profile or os.environ.get("ASTEROID_PROFILE") or DEFAULT_PROFILE
+    profile = profile or machine.flag("ASTEROID_PROFILE") or DEFAULT_PROFILE
     folder = folder or root()
     _one_of("profile", profile, (folder / "asteroid/profiles").glob("*.yaml"))
     known = {name: _under(page, profile) for name, page in pages_of(folder).items()}

@@ -1,12 +1,13 @@
 """What a notebook saves beside its page and says about itself; it calls them as ``book.keep`` and so on."""
 
-import os
 import platform
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from asteroid import machine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ def keep(name: str, shown: "Figure | pd.DataFrame"):
     if not isinstance(shown, Figure | DataFrame):
         raise TypeError(f"{name}: expected a matplotlib figure or a pandas table, got {type(shown).__name__}")
     kind, suffix = ("figures", "svg") if isinstance(shown, Figure) else ("tables", "csv")
-    if folder := os.environ.get(PAGES):
+    if folder := machine.flag(PAGES):
         path = Path(folder, kind, f"{name}.{suffix}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if suffix == "svg":

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from asteroid import files
+from asteroid import files, machine
 
 MD17_LEVELS = {
     "dft": "{}",
@@ -296,7 +296,7 @@ def _labels(path: str | Path, keys: dict[str, str]) -> dict[str, Any]:
 
 
 def _md17_root(root: str | os.PathLike | None) -> Path:
-    return Path(root or os.environ.get("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser().absolute()
+    return Path(root or machine.flag("ASTEROID_MD17") or "~/.cache/asteroid/md17").expanduser().absolute()
 
 
 def _check_md17(path: str, labels: Mapping[str, Any], molecule: str, level: str) -> None:

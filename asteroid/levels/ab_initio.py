@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 
+from asteroid import machine
 from asteroid.levels import guard, psi4_server
 from asteroid.levels.molecules import BOHR, HARTREE, MachineError, MoleculeCalculator
 
@@ -241,7 +242,7 @@ class Psi4(AbInitio):
     def _start(self) -> None:
         command = ["psi4", "--skip-preprocessor", "--input", psi4_server.__file__, "--output", "psi4.out"]
         # Psi4 leaves files where it runs: they go with its scratch.
-        self._running = guard.Guarded("asteroid-psi4-", os.environ.get("PSI_SCRATCH"), [*command, "--nthread", "1"])
+        self._running = guard.Guarded("asteroid-psi4-", machine.flag("PSI_SCRATCH"), [*command, "--nthread", "1"])
         self._send({"method": self.method, "memory": f"{self.memory_gb} GB", "options": self._options()})
 
     def _options(self) -> dict[str, Any]:

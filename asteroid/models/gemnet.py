@@ -16,8 +16,6 @@ from asteroid.models import basis
 from asteroid.models.layers import Scale, activation, check_sizes, concatenate, linear, orthogonal, residuals
 from asteroid.models.neighbours import Edges, distances, edge_list, most_edges, others
 
-INV_SQRT_2, INV_SQRT_3 = 2**-0.5, 3**-0.5
-
 
 @dataclass(frozen=True)
 class GemNetTConfig:
@@ -70,8 +68,6 @@ class Geometry:
     """What all blocks share."""
 
     edges: Edges
-    frames: int
-    atoms: int
     radial: Tensor  # (edges, radial), for triplets
     radial_atom: Tensor  # (edges, radial), for atom updates
     circular: Tensor  # (f·a, c·circular, b): c → a ← b
@@ -116,8 +112,7 @@ class GemNet(nn.Module):
         self.embed_edges = Combine(config.atom, config.frequencies, config.edge)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.outputs = nn.ModuleList(Output(config) for _ in range(config.blocks + 1))
-        if isinstance(config, GemNetQConfig):
-            self.quadruplets = QuadrupletBasis(config)
+        self.quadruplets = QuadrupletBasis(config) if isinstance(config, GemNetQConfig) else None
 
     def forward(self, z: Tensor, pos: Tensor, capacity: int | None = None) -> Tensor:
         """Energy of each frame.
@@ -157,16 +152,11 @@ class GemNet(nn.Module):
         projected = torch.einsum("pln,lni->pil", bessel, self.circular)
         return Geometry(
             edges=edges,
-            frames=frames,
-            atoms=atoms,
             radial=self.radial_triplet(radial),
             radial_atom=self.radial_atom(radial),
             circular=(projected @ angular).reshape(frames * atoms, -1, atoms),
-            quadruplets=(
-                self.quadruplets(radial, edges.to_edges(bessel.flatten(1)), distance, direction, cosine)
-                if isinstance(config, GemNetQConfig)
-                else None
-            ),
+            quadruplets=self.quadruplets
+            and self.quadruplets(radial, edges.to_edges(bessel.flatten(1)), distance, direction, cosine),
         )
 
     def static_shapes(self, pos: Tensor) -> dict[str, int]:
@@ -270,11 +260,11 @@ class Block(nn.Module):
 
     def __init__(self, config: GemNetTConfig):
         super().__init__()
-        self.with_quadruplets = isinstance(config, GemNetQConfig)
+        self.parts = 3 if isinstance(config, GemNetQConfig) else 2
         # The maps of the skip, the triplets and the quadruplets act on the same messages: one product.
-        self.inputs = linear(config.edge, config.edge, parts=3 if self.with_quadruplets else 2)
+        self.inputs = linear(config.edge, config.edge, self.parts)
         self.triplets = Triplets(config)
-        if self.with_quadruplets:
+        if self.parts == 3:
             self.quadruplets = QuadrupletSum(config)
         self.before_skip = residuals(config.edge, config.before_skip)
         self.after_skip = residuals(config.edge, config.after_skip)
@@ -284,12 +274,13 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, m: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
         """Atom features (frames, atoms, atom) and messages (edges, edge) after the block."""
-        skip, *inputs = activation(self.inputs(m)).chunk(3 if self.with_quadruplets else 2, dim=-1)
+        skip, *inputs = activation(self.inputs(m)).chunk(self.parts, dim=-1)
         x = skip + self.triplets(inputs[0], geometry)
-        x = (x + self.quadruplets(inputs[1], geometry)) * INV_SQRT_3 if self.with_quadruplets else x * INV_SQRT_2
-        m = self.after_skip((m + self.before_skip(x)) * INV_SQRT_2)
-        h = (h + self.update(m, geometry.radial_atom, geometry)) * INV_SQRT_2
-        return h, (m + self.after_concat(self.combine(h, m, geometry.edges))) * INV_SQRT_2
+        if self.parts == 3:
+            x = x + self.quadruplets(inputs[1], geometry)
+        m = self.after_skip((m + self.before_skip(x * self.parts**-0.5)) * 2**-0.5)
+        h = (h + self.update(m, geometry.radial_atom, geometry)) * 2**-0.5
+        return h, (m + self.after_concat(self.combine(h, m, geometry.edges))) * 2**-0.5
 
 
 class Triplets(nn.Module):
@@ -306,10 +297,10 @@ class Triplets(nn.Module):
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Messages (edges, edge)."""
-        edges, atoms = geometry.edges, geometry.atoms
+        edges = geometry.edges
         x = self.radial_scale(x, x * self.radial(geometry.radial), edges.real)
         x = activation(self.down(x))
-        table = edges.to_pairs(x).view(-1, atoms, x.shape[1])  # (f·a, b, triplet)
+        table = edges.to_pairs(x).view(-1, edges.target.shape[-1], x.shape[1])  # (f·a, b, triplet)
         y = geometry.circular @ table  # (f·a, c·circular, triplet)
         y = edges.to_edges(y.view(len(edges.edge), -1) @ self.bilinear.flatten(0, 1))  # (edges, triplet_out)
         return self.up(self.sum_scale(x, y, edges.real), edges)
@@ -332,24 +323,20 @@ class QuadrupletSum(nn.Module):
 
     def forward(self, x: Tensor, geometry: Geometry) -> Tensor:
         """Messages (edges, edge)."""
-        basis, edges, frames, atoms = geometry.quadruplets, geometry.edges, geometry.frames, geometry.atoms
-        pairs = frames * atoms**2
+        basis, edges, (frames, _, atoms) = geometry.quadruplets, geometry.edges, geometry.edges.target.shape
         x = self.radial_scale(x, x * self.radial(basis.radial), edges.real)
         x = activation(self.down(x))
         table = edges.to_pairs(x).view(frames, 1, atoms, atoms, -1)  # (f, 1, b, d, quadruplet)
         x = self.circular_scale(table.expand(-1, atoms, -1, -1, -1), table * self.circular(basis.circular))
         # The sum over d, then over b, order by order: of the cosines for all c at once, and with what counts d = c.
         orders = [1] + [2] * (self.degrees - 1) + [atoms] * (self.degrees - 1)
-        sums = [
-            order.view(frames * atoms, atoms, -1, x.shape[-1])  # (f·a, b, 1 or 2 or c, quadruplet)
-            for order in (basis.azimuth @ x.flatten(0, 2)).split(orders, dim=1)
-        ]
+        sums = (basis.azimuth @ x.flatten(0, 2)).split(orders, dim=1)  # (f·a·b, 1 or 2 or c, quadruplet)
         cosines = [
-            (order @ of_b.flatten(1, 2)).view(pairs, -1, x.shape[-1])
+            (order @ of_b.reshape(frames * atoms, -1, x.shape[-1])).view(frames * atoms**2, -1, x.shape[-1])
             for order, of_b in zip(basis.cosines, sums[: self.degrees], strict=True)
         ]
         sines = [
-            order @ of_b.transpose(1, 2).flatten(0, 1)
+            order @ of_b.view(frames * atoms, atoms, atoms, -1).transpose(1, 2).flatten(0, 1)
             for order, of_b in zip(basis.polar, sums[self.degrees :], strict=True)
         ]
         same = basis.same @ x.transpose(2, 3).flatten(0, 2)  # (f·a·c, harmonics, quadruplet): x of d = c
@@ -393,12 +380,11 @@ class Combine(nn.Module):
     def __init__(self, atom: int, edge: int, out: int):
         super().__init__()
         self.weight = orthogonal(2 * atom + edge, out)
-        self.atom = atom
 
     def forward(self, h: Tensor, m: Tensor, edges: Edges) -> Tensor:
         """(edges, out) from h (frames, atoms, atom) and m (edges, edge)."""
         # Split in three, two parts of the product run once per atom instead of once per edge.
-        of_c, of_a, of_edge = self.weight.split([self.atom, self.atom, len(self.weight) - 2 * self.atom])
+        of_c, of_a, of_edge = self.weight.split([h.shape[-1], h.shape[-1], m.shape[-1]])
         return activation(edges.of_atoms(target=h @ of_a, source=h @ of_c) + m @ of_edge)
 
 
@@ -410,4 +396,4 @@ class BothDirections(nn.Module):
         self.forth, self.back = linear(inputs, out), linear(inputs, out)
 
     def forward(self, x: Tensor, edges: Edges) -> Tensor:
-        return (activation(self.forth(x)) + activation(self.back(edges.reversed(x)))) * INV_SQRT_2
+        return (activation(self.forth(x)) + activation(self.back(edges.reversed(x)))) * 2**-0.5

@@ -16,6 +16,13 @@ EnergyOf = Callable[[Tensor], Tensor]
 Objective = Callable[..., Tensor]
 Step = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 
+BATCH = 32  # frames that a model is asked about at a time
+GRAPHS = 32  # that a process keeps: each holds its code, not the weights, and the least recently used one goes
+
+
+class NotTraced(RuntimeError):
+    """A function of a model cannot be traced or compiled, or does not give what the eager one gives; it says why."""
+
 
 def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = False) -> tuple[Tensor, Tensor]:
     """Energy and force F = −∂E/∂x of each frame.
@@ -37,6 +44,20 @@ def energy_and_force(energy_of: EnergyOf, pos: Tensor, create_graph: bool = Fals
     return (energy if create_graph else energy.detach()), -gradient
 
 
+def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = BATCH) -> tuple[Tensor, Tensor]:
+    """`energy_and_force` of a model in batches.
+
+    Args:
+        model: maps z and pos to energies.
+        z: (atoms,).
+        pos: (frames, atoms, 3), Å, in the model's precision and on its device.
+        batch_size: frames at a time, which bounds the memory.
+    """
+    parts = [energy_and_force(partial(model, z), part) for part in pos.split(batch_size)]
+    energies, force = zip(*parts, strict=True)
+    return torch.cat(energies), torch.cat(force)
+
+
 def training_step(
     model: nn.Module, z: Tensor, objective: Objective, shapes: Mapping[str, int] = MappingProxyType({})
 ) -> Step:
@@ -45,13 +66,15 @@ def training_step(
     Args:
         model: maps z and pos to energies.
         z: (atoms,) atomic numbers.
-        objective: `objective(energy_of, *batch)` gives a scalar; the first of the batch is pos (frames, atoms, 3).
+        objective: `objective(energy, force, pos, *labels)` gives a scalar, of the model's energy and force at a batch
+            `pos, *labels`; the force can be differentiated by pos (frames, atoms, 3).
         shapes: further arguments of the model, from `models.static_shapes`.
 
     Returns:
         A function: `step(*batch)` gives the value and the gradients in the order of `model.parameters()`.
     """
-    return _eager(partial(_gradients, objective), model, z, shapes)
+    parameters = tuple(model.parameters())
+    return partial(_gradients, objective, lambda pos: model(z, pos, **shapes), parameters)
 
 
 def traced_training_step(
@@ -66,17 +89,20 @@ def traced_training_step(
 
     Every later batch must have the shapes of `batch`. The graph alone runs without Python and automatic
     differentiation; compiled it also has few passes through the memory, but that takes minutes the first time.
-    Either serves every model of the same configuration in this process; compiled code is also kept on disk. Where it
-    fails (no C++ compiler, say, or a model without a hashable `config`) or its gradients differ from the eager ones,
-    one warning is given and the eager step returned.
+    Either serves every model of the same configuration in this process, as long as it is among the last `GRAPHS` that
+    were asked for; compiled code is also kept on disk.
 
     Args:
         objective: as in `training_step`; equal objectives share the graph, so it must be hashable by value.
         batch: an example; see `training_step` for the rest.
         compile: whether to compile the graph.
+
+    Raises:
+        NotTraced: where it fails (no C++ compiler, say, or a model without a hashable `config`), or its gradients
+            differ from the eager ones.
     """
     finish = _compile if compile else _script
-    return _traced("training", model, z, (compile, objective), partial(_gradients, objective), batch, shapes, finish)
+    return _traced(model, z, ("training", compile, objective), partial(_gradients, objective), batch, shapes, finish)
 
 
 def traced_energy_and_force(
@@ -85,8 +111,7 @@ def traced_energy_and_force(
     """`energy_and_force` of a model as one graph for the shape of pos, run without Python.
 
     That takes a second, and a step of a small model then takes a third of the time; compiling takes a minute and was
-    measured to gain nothing more. The graph serves every model of the same configuration in this process. Where it
-    fails or its forces differ from the eager ones, one warning is given and the eager function returned.
+    measured to gain nothing more. The graph is shared and kept as that of `traced_training_step` is.
 
     Args:
         model: maps z and pos to energies.
@@ -96,32 +121,35 @@ def traced_energy_and_force(
 
     Returns:
         A function of pos to energy (frames,) and force (frames, atoms, 3), as `energy_and_force` gives them.
+
+    Raises:
+        NotTraced: where it fails or its forces differ from the eager ones.
     """
 
     def both(energy_of: EnergyOf, parameters: Sequence[Tensor], pos: Tensor) -> tuple[Tensor, Tensor]:
         return energy_and_force(energy_of, pos)
 
-    return _traced("inference", model, z, (), both, (pos,), shapes, _script)
+    return _traced(model, z, ("inference",), both, (pos,), shapes, _script)
+
+
+def traceable(model: nn.Module) -> bool:
+    """Whether shapes inside a model can stay the same from batch to batch; a model says so if they cannot."""
+    return getattr(model, "traceable", True)
 
 
 def _gradients(
-    objective: Objective, energy_of: EnergyOf, parameters: Sequence[Tensor], *batch: Tensor
+    objective: Objective, energy_of: EnergyOf, parameters: Sequence[Tensor], pos: Tensor, *labels: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    value = objective(energy_of, *batch)
+    pos = pos.detach().requires_grad_()
+    value = objective(*energy_and_force(energy_of, pos, create_graph=True), pos, *labels)
     return value.detach(), torch.autograd.grad(value, parameters, materialize_grads=True)
 
 
-def _eager(function: Callable, model: nn.Module, z: Tensor, shapes: Mapping[str, int]) -> Callable:
-    parameters = tuple(model.parameters())
-    return lambda *batch: function(lambda pos: model(z, pos, **shapes), parameters, *batch)
-
-
-_TRACED: dict[tuple, Callable | None] = {}
+_TRACED: dict[tuple, Callable] = {}  # in the order in which they were last asked for
 _ONE_TRACES = threading.Lock()  # what traces is global to the process
 
 
 def _traced(
-    purpose: str,
     model: nn.Module,
     z: Tensor,
     about: tuple,
@@ -130,42 +158,36 @@ def _traced(
     shapes: Mapping[str, int],
     finish: Callable,
 ) -> Callable:
-    """`function(energy_of, parameters, *batch)` as a graph, made fast by `finish`; or eagerly where that fails.
+    """`function(energy_of, parameters, *batch)` as a graph, made fast by `finish`.
 
-    Graphs are kept by purpose, `about`, the model's configuration and the shapes.
+    Graphs are kept by `about`, the model's configuration and the shapes. What failed is not kept: it is tried again.
     """
-    eager = _eager(function, model, z, shapes)
+    if not traceable(model):
+        raise NotTraced(f"{type(model).__name__} has another number of neighbours in every batch")
     # The optimiser writes into the parameters' memory, which these views share.
     parameters = [parameter.detach() for parameter in model.parameters()]
     buffers = list(model.buffers())
     try:
-        key = (purpose, *about, type(model), model.config, tuple(z.tolist()), *shapes.items())
+        key = (*about, type(model), model.config, tuple(z.tolist()), *shapes.items())
         key += tuple((x.shape, x.dtype, x.device) for x in batch)
-        hash(key)
-    except (AttributeError, TypeError) as error:
-        return _untraced(purpose, eager, error)
-    with _ONE_TRACES:
-        if key not in _TRACED:
-            try:
+        with _ONE_TRACES:
+            code = _TRACED.pop(key, None)
+            if code is None:
                 with warnings.catch_warnings():
                     # Of the compiler about parts of PyTorch, and of TorchScript about itself: nothing else runs a graph
                     # without Python in a second.
                     warnings.simplefilter("ignore", DeprecationWarning)
-                    code = _trace(copy.deepcopy(model), z, function, shapes, parameters, buffers, batch)
-                    code = finish(code, parameters, buffers, *batch)
-                    _check(code(parameters, buffers, *batch), eager(*batch))
-                _TRACED[key] = code
-            except Exception as error:  # whatever goes wrong in a compiler, the work can go on without it
-                _TRACED[key] = None
-                return _untraced(purpose, eager, error)
-    code = _TRACED[key]
-    return eager if code is None else lambda *batch: code(parameters, buffers, *batch)
-
-
-def _untraced(purpose: str, eager: Callable, error: Exception) -> Callable:
-    reason = str(error).strip().split("\n")[0]
-    warnings.warn(f"{purpose} runs uncompiled and slower ({type(error).__name__}: {reason})", stacklevel=4)
-    return eager
+                    graph = _trace(copy.deepcopy(model), z, function, shapes, parameters, buffers, batch)
+                    code = finish(graph, parameters, buffers, *batch)
+                    eager = function(lambda pos: model(z, pos, **shapes), tuple(model.parameters()), *batch)
+                    _check(code(parameters, buffers, *batch), eager)
+            _TRACED[key] = code
+            if len(_TRACED) > GRAPHS:
+                del _TRACED[next(iter(_TRACED))]
+    except Exception as error:  # whatever goes wrong in a compiler, the work can go on without it
+        reason = str(error).strip().split("\n")[0]
+        raise NotTraced(f"{type(error).__name__}: {reason}") from error
+    return lambda *batch: code(parameters, buffers, *batch)
 
 
 def _trace(

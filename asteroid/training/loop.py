@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,8 +26,6 @@ TRACE_FROM_STEPS = 500
 COMPILE_FROM_STEPS = 30_000
 
 CHECKPOINT_SECONDS = 60  # what a kill may cost
-OUTLYING = 20.0  # median deviations; without a calculation that went astray the largest is 3 to 10
-BATCH = 32  # frames that a model is asked about at a time
 
 
 @validated
@@ -78,6 +77,7 @@ class History:
     learning_rate: list[float] = field(default_factory=list)
     best_step: int = 0  # of the weights that were kept
     seconds: float = 0.0
+    uncompiled: str | None = None  # why steps that were to be traced or compiled ran eagerly, slower; None: none did
 
     @property
     def best(self) -> float | None:
@@ -151,17 +151,20 @@ def fit(
     signature = _signature(model, sets, valid_sets, config, objective, seed)
     if checkpoint is not None and checkpoint.exists():
         state.load(checkpoint, signature, weight)
-    traceable, steps = getattr(model, "traceable", True), config.steps // len(sets)  # of each molecule
+    history, traceable, steps = state.history, forces.traceable(model), config.steps // len(sets)  # of each molecule
     compiled = traceable and steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
-    traced = compiled or (traceable and steps >= TRACE_FROM_STEPS)
-    step_of = [
-        forces.traced_training_step(model, one.z, objective, one.batch(0), fixed, compiled)
-        if traced
-        else forces.training_step(model, one.z, objective, fixed)
-        for one, fixed in zip(molecules, [shapes] * len(sets) if isinstance(shapes, Mapping) else shapes, strict=True)
-    ]
+    traced, step_of = compiled or (traceable and steps >= TRACE_FROM_STEPS), []
+    for one, fixed in zip(molecules, [shapes] * len(sets) if isinstance(shapes, Mapping) else shapes, strict=True):
+        step = forces.training_step(model, one.z, objective, fixed)
+        try:
+            if traced:
+                step = forces.traced_training_step(model, one.z, objective, one.batch(0), fixed, compiled)
+        except forces.NotTraced as error:
+            history.uncompiled = str(error)
+        step_of.append(step)
+    if history.uncompiled:
+        warnings.warn(f"training runs uncompiled and slower ({history.uncompiled})", stacklevel=3)
 
-    history = state.history
     started, saved = time.perf_counter() - history.seconds, time.perf_counter()
     bar = machine.progress_bar(progress, total=config.steps, initial=state.step, unit="step")
     with bar:
@@ -199,44 +202,6 @@ def as_list(sets: Any) -> list[Any]:
     return listed
 
 
-def energy_shift(model: nn.Module, data: Labelled) -> float:
-    """The constant that the model's energies lack on average over labelled frames, kcal/mol, in double precision.
-
-
-    The levels of theory differ by large constants, to which forces are blind: the loss, nearly all force, would take
-    thousands of steps to learn what one mean gives.
-    """
-    like = next(model.parameters())
-    z, pos = data.z.to(like.device), data.pos.to(like.device, like.dtype)
-    with torch.no_grad():
-        energy = torch.cat([model(z, part) for part in pos.split(BATCH)])
-    return float(robust_mean(data.energy - energy.double().cpu()))
-
-
-def robust_mean(energy: Tensor) -> Tensor:
-    """The mean of energies (frames,), kcal/mol, but for those of calculations that went astray.
-
-    These are further from the median than `OUTLYING` times what others are: one of them would move the mean of a
-    hundred frames by thousands.
-    """
-    off = (energy - energy.quantile(0.5)).abs()
-    return energy[off <= OUTLYING * off.quantile(0.5).clamp(min=1.0)].mean()
-
-
-def predict(model: nn.Module, z: Tensor, pos: Tensor, batch_size: int = BATCH) -> tuple[Tensor, Tensor]:
-    """Energies (frames,) and forces (frames, atoms, 3) of a model, without gradients, in batches.
-
-    Args:
-        model: maps z and pos to energies.
-        z: (atoms,).
-        pos: (frames, atoms, 3), Å, in the model's precision and on its device.
-        batch_size: frames at a time, which bounds the memory.
-    """
-    parts = [forces.energy_and_force(partial(model, z), part) for part in pos.split(batch_size)]
-    energies, force = zip(*parts, strict=True)
-    return torch.cat(energies), torch.cat(force)
-
-
 class Molecule:
     """One molecule's part in a training: its batches, and its validation error."""
 
@@ -253,7 +218,7 @@ class Molecule:
         like = next(model.parameters())
         to = partial(torch.Tensor.to, device=like.device, dtype=like.dtype)
         self.z = train.z.to(like.device)
-        self.columns = [to(column) for column in objective.columns(train, partial(energy_shift, model, train), weight)]
+        self.columns = [to(column) for column in objective.columns(train, model, weight)]
         self.valid_pos, self.valid_force = (None, None) if valid is None else (to(valid.pos), to(valid.force))
         self.frames, self.batch_size = len(train), min(batch_size, len(train))
         self.objective, self.seed = objective, seed
@@ -267,7 +232,7 @@ class Molecule:
 
     def force_error(self, model: nn.Module) -> float:
         """Mean absolute error of the force on the validation frames, kcal/mol/Å."""
-        _, force = predict(model, self.z, self.valid_pos)
+        _, force = forces.predict(model, self.z, self.valid_pos)
         return float(losses.force_mae(force, self.valid_force))
 
 

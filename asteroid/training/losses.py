@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from asteroid.training.forces import EnergyOf, energy_and_force
-
 RHO = 0.999  # the share of the force in the loss, as in the authors' release
 
 
@@ -79,7 +77,7 @@ def bias_weights(bias: Tensor, gamma: float) -> Tensor:
 
 
 def sliced_score_matching(
-    energy_of: EnergyOf,
+    force: Tensor,
     pos: Tensor,
     directions: Tensor,
     thermal_energy: float,
@@ -92,7 +90,7 @@ def sliced_score_matching(
     from the mean of ½ ‖F − F*‖² by a constant only, where F* is the force of the simulation.
 
     Args:
-        energy_of: maps pos to energies (frames,), kcal/mol.
+        force: (frames, atoms, 3), kcal/mol/Å, with the graph by which it follows from pos.
         pos: (frames, atoms, 3), Å.
         directions: v (slices, frames, atoms, 3), random, of unit covariance: Gaussian, or with components ±1, which
             gives the smaller variance.
@@ -106,8 +104,6 @@ def sliced_score_matching(
     Source:
         Bukharin et al. 2023, Eq. 3; Song, Garg, Shi, Ermon, "Sliced Score Matching" (UAI 2020), Eq. 8.
     """
-    pos = pos.detach().requires_grad_()
-    _, force = energy_and_force(energy_of, pos, create_graph=True)
     slices = [
         (torch.autograd.grad(force, pos, direction, create_graph=True)[0] * direction).sum() for direction in directions
     ]
@@ -117,11 +113,11 @@ def sliced_score_matching(
     return (0.5 * force.square().sum() + thermal_energy * trace) / len(pos)
 
 
-def score_matching(energy_of: EnergyOf, pos: Tensor, thermal_energy: float) -> Tensor:
+def score_matching(force: Tensor, pos: Tensor, thermal_energy: float) -> Tensor:
     """Score matching with the exact trace, which takes as many derivatives as there are coordinates.
 
     Args:
-        energy_of, pos, thermal_energy: as in `sliced_score_matching`.
+        force, pos, thermal_energy: as in `sliced_score_matching`.
 
     Returns:
         Scalar, (kcal/mol/Å)².
@@ -133,21 +129,20 @@ def score_matching(energy_of: EnergyOf, pos: Tensor, thermal_energy: float) -> T
     basis = torch.eye(coordinates, dtype=pos.dtype, device=pos.device).view(coordinates, 1, *pos.shape[1:])
     # The mean over slices, of which each is one coordinate, is the trace divided by their number.
     directions = coordinates**0.5 * basis.expand(-1, len(pos), *pos.shape[1:])
-    return sliced_score_matching(energy_of, pos, directions, thermal_energy)
+    return sliced_score_matching(force, pos, directions, thermal_energy)
 
 
-def denoising_score_matching(
-    energy_of: EnergyOf, pos: Tensor, noise: Tensor, sigma: float, thermal_energy: float
-) -> Tensor:
+def denoising_score_matching(force: Tensor, noise: Tensor, sigma: float, thermal_energy: float) -> Tensor:
     """Denoising score matching: the force at disturbed geometries points back to where they came from.
 
     L = mean over frames of ½ ‖F(x + σ ε) + k_B T ε / σ‖². It needs one derivative less than the sliced form, and learns
     the force of the density smoothed by σ: as σ falls, the bias falls with its square and the variance rises.
 
     Args:
-        energy_of, pos, thermal_energy: as in `sliced_score_matching`.
+        force: F(x + σ ε) (frames, atoms, 3), kcal/mol/Å, at the perturbed geometries.
         noise: ε (frames, atoms, 3), standard normal.
         sigma: σ, Å.
+        thermal_energy: k_B T of the simulation, kcal/mol.
 
     Returns:
         Scalar, (kcal/mol/Å)².
@@ -155,8 +150,7 @@ def denoising_score_matching(
     Source:
         Vincent, "A Connection Between Score Matching and Denoising Autoencoders" (Neural Computation 2011), Eq. 9.
     """
-    _, force = energy_and_force(energy_of, pos + sigma * noise, create_graph=True)
-    return 0.5 * (force + thermal_energy / sigma * noise).square().sum() / len(pos)
+    return 0.5 * (force + thermal_energy / sigma * noise).square().sum() / len(force)
 
 
 def rigid_directions(pos: Tensor) -> tuple[Tensor, Tensor]:
