@@ -21,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from asteroid import datasets, runs, units
-from asteroid.datasets import DatasetError, LabelledSet, levels, load, loading, molecules, save, sources, split
+from asteroid.datasets import DatasetError, LabelledSet, frames, levels, load, loading, molecules, save, sources, split
 from asteroid.levels import embed
 from asteroid.levels.labelling import label
 
@@ -140,6 +140,12 @@ def test_indexing(index: object, accurate: LabelledSet) -> None:
     part = accurate[index]
     assert len(part) == 3
     assert torch.equal(part.pos, accurate.pos[2:5]) and torch.equal(part.seconds, accurate.seconds[2:5])
+
+
+def test_a_part_is_not_checked_again(accurate: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes a second where a slice takes a ten-thousandth of it."""
+    monkeypatch.setattr(frames, "check", lambda labelled: pytest.fail("checked again"))
+    assert len(accurate[3:9]) == 6 and len(split(accurate, None, 50, seed=0).train) == 50
 
 
 def test_a_part_of_a_set_has_the_price_of_the_whole(accurate: LabelledSet) -> None:
@@ -370,11 +376,13 @@ def test_a_molecule_that_is_pulled_apart_is_no_wrong_unit() -> None:
     distance = torch.linspace(0.6, 4, 30, dtype=torch.float64)
     pos = torch.zeros(30, 2, 3, dtype=torch.float64)
     pos[:, 1, 0] = distance
+    force = torch.zeros(30, 3, 3, dtype=torch.float64)
+    force[:, 0, 0], force[:, 1, 0] = 1, -1
     for z in ([1, 1], [1, 9], [18, 18]):
-        scan = LabelledSet("scan", "mine", torch.tensor(z), pos, distance, torch.ones_like(pos), None, {})
+        scan = LabelledSet("scan", "mine", torch.tensor(z), pos, distance, force[:, :2], None, {})
         assert len(scan[25:]) == 5  # the longest distances only
     water = torch.cat([pos, torch.tensor([0, 0.96, 0], dtype=torch.float64).expand(30, 1, 3)], dim=1)
-    scan = LabelledSet("water", "mine", torch.tensor([8, 1, 1]), water, distance, torch.ones_like(water), None, {})
+    scan = LabelledSet("water", "mine", torch.tensor([8, 1, 1]), water, distance, force, None, {})
     assert len(scan[25:]) == 5
 
 
