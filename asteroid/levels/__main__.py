@@ -113,11 +113,9 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         )
     else:
         found = readers.frames(path)
-        to_angstrom = units.factor(found.said.get("length_unit", "angstrom"), units.LENGTH)
+        to_angstrom = units.factor(found.about.get("length_unit", "angstrom"), units.LENGTH)
         frames = {"z": found.z, "pos": to_angstrom * found.pos, "provenance": {"settings": found.settings}}
-        if (
-            path.suffix == ".npz" and path.with_suffix(".json").exists()
-        ):  # as `asteroid.save` writes it, with the charge
+        if path.suffix == ".npz" and sources.has_record(path):  # as `asteroid.save` writes it, with the charge
             frames["provenance"] = sources.read_record(path)
     name = molecule if molecule in datasets.molecules() else path.stem
     return name, SimpleNamespace(molecule=name, **frames)
