@@ -164,7 +164,7 @@ def test_one_integer_is_no_set(accurate: LabelledSet) -> None:
 
 
 def test_table_states_counts_and_costs() -> None:
-    table = datasets.table()
+    table = datasets.overview()
     assert len(table) == len(EMBEDDED)
     rows = table.set_index(["molecule", "level"])
     for molecule in molecules():
@@ -245,7 +245,7 @@ def test_growing_labels_are_embedded(source: Path, accurate: LabelledSet) -> Non
     source.write_text(text)
     embed.embed([source])
     assert_same_labels(load("methanol", "ccsd(t)"), accurate[:6])
-    assert datasets.table()["also accurate"].tolist() == [6, 6]
+    assert datasets.overview()["also accurate"].tolist() == [6, 6]
     source.write_text(json.dumps({**lines[0], "frame": 1}) + "\n")
     with pytest.raises(DatasetError, match="order"):
         embed.embed([source])
@@ -303,7 +303,7 @@ def test_a_ledger_prices_the_sampled_set(source: Path, cheap: LabelledSet) -> No
     shutil.copy(datasets.DATA / "methanol_gfn2.npz", ledger.with_suffix(".npz"))
     embed.embed([ledger.with_suffix(".npz")])
     assert load("methanol", "gfn2").median_seconds is None
-    assert datasets.table()[["seconds per label", "core hours"]].isna().all(axis=None)
+    assert datasets.overview()[["seconds per label", "core hours"]].isna().all(axis=None)
 
 
 def test_labels_that_were_slowed_down_give_no_price(source: Path, cheap: LabelledSet) -> None:
@@ -416,7 +416,7 @@ def test_a_set_without_a_timed_label(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert runs.label_cost([load(path)]) is None
     for module in (datasets, loading):
         monkeypatch.setattr(module, "DATA", tmp_path)
-    table = datasets.table()
+    table = datasets.overview()
     assert table["labels"].tolist() == [3] and table[["seconds per label", "core hours"]].isna().all(axis=None)
 
 

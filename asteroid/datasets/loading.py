@@ -139,7 +139,7 @@ def levels(molecule: str) -> list[str]:
     return sorted(found, key=_CHEAP_TO_ACCURATE.index)
 
 
-def table() -> "pd.DataFrame":
+def overview() -> "pd.DataFrame":
     """One row for each embedded molecule and level, from the records and the frame numbers, without reading labels.
 
     Returns:
