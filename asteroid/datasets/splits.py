@@ -30,6 +30,7 @@ def split(
     inaccurate_budget: int | None = None,
     valid: int = 50,
     test: int | None = None,
+    block: int = 1,
 ) -> Split:
     """Choose training, validation and test frames; smaller budgets are parts of larger ones.
 
@@ -54,18 +55,24 @@ def split(
         inaccurate_budget: number of inaccurate frames; None: all.
         valid: number of accurate validation frames; of 0, the split has none.
         test: number of accurate test frames; None: all that are left.
+        block: frames of a trajectory are drawn in blocks of so many consecutive ones, since neighbours of a test frame
+            give it away. A block that would be in two parts of the accurate set stays in the one that is held out, so
+            that training may have some frames less than `budget`.
 
     Raises:
         DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
     """
     given = {"budget": budget, "valid": valid, "seed": seed}
+    given["block"] = block
     given |= {} if inaccurate_budget is None else {"inaccurate_budget": inaccurate_budget}
     given |= {} if test is None else {"test": test}
     for what, number in given.items():
         least = 0 if what in ("seed", "valid") else 1
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
-    order = np.random.default_rng([seed, 0]).permutation(len(accurate))
+    blocks = np.random.default_rng([seed, 0]).permutation(-(-len(accurate) // block))
+    order = (block * blocks[:, None] + np.arange(block)).ravel()
+    order = order[order < len(accurate)]
     as_published = accurate.provenance.get("dataset") == "MD17"
     if not as_published:
         order = without_repeats(accurate.z, accurate.pos, order)
@@ -86,10 +93,15 @@ def split(
         )
     if not len(tested):
         tested = order[valid + budget :]
+    tested = tested[len(tested) - (test or len(tested)) :]
+    validated, learned = learned[:valid], learned[valid : valid + budget]
+    if block > 1:
+        validated = validated[~np.isin(validated // block, tested // block)]
+        learned = learned[~np.isin(learned // block, np.concatenate([validated, tested]) // block)]
     parts = {
-        "train": accurate[learned[valid : valid + budget]],
-        "valid": accurate[learned[:valid]] if valid else None,
-        "test": accurate[tested[len(tested) - (test or len(tested)) :]],
+        "train": accurate[learned],
+        "valid": accurate[validated] if valid else None,
+        "test": accurate[tested],
     }
     if as_published:
         parts["valid"] = _outside(parts["valid"], parts["test"])
