@@ -72,7 +72,7 @@ class LabelledSet:
         labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
         if not len(rows):
             raise DatasetError(f"No frame of {self} is chosen; a set has at least 1.")
-        # What is said of places in the whole set is not true of a part; the price of a label stays what it is.
+        # Places in the whole set are not those of a part; the price of a label stays what it is.
         of_places = ("published_train", "skipped")
         provenance = {key: value for key, value in self.provenance.items() if key not in of_places}
         if self.median_seconds is not None:

@@ -234,7 +234,7 @@ class _Replica:
         self.failure: str | None = None
 
     def keep(self, step: int, timestep: float, x: np.ndarray, v: np.ndarray, energy: float, cause: str) -> None:
-        """Keep a frame, and judge it; `cause` is why it may hold no numbers."""
+        """Keep a frame, and note whether the molecule is still whole; `cause` is why it may hold no numbers."""
         distance = stability.largest_distance(x)
         if not (np.isfinite(distance) and np.isfinite(energy) and np.isfinite(v).all()):
             self.failure = f"came apart before step {step}: {cause}"
