@@ -40,8 +40,8 @@ def integrated(pos: np.ndarray, force: np.ndarray) -> np.ndarray:
     """
     i, j, q, slope = distortion(pos)
     frames, atoms, _ = pos.shape
-    table = np.zeros((frames, atoms, atoms, 3))
-    table[:, i, j], table[:, j, i] = slope, -slope
+    slopes = np.zeros((frames, atoms, atoms, 3))
+    slopes[:, i, j], slopes[:, j, i] = slope, -slope
     likeness = 1 + q @ q.T  # (frames, frames)
 
     def of_pairs(vector: np.ndarray) -> np.ndarray:
@@ -50,12 +50,12 @@ def integrated(pos: np.ndarray, force: np.ndarray) -> np.ndarray:
     def of_atoms(pull: np.ndarray) -> np.ndarray:
         both = np.zeros((frames, atoms, atoms))
         both[:, i, j] = both[:, j, i] = pull
-        return np.einsum("fabk,fab->fak", table, both)
+        return np.einsum("fabk,fab->fak", slopes, both)
 
     # The covariance within a frame, (frames, 3 · atoms, the same), is the preconditioner.
-    within = -np.einsum("fabk,fabl->fakbl", table, table)
+    within = -np.einsum("fabk,fabl->fakbl", slopes, slopes)
     own = np.arange(atoms)
-    within[:, own, :, own] = np.einsum("fabk,fabl->afkl", table, table)
+    within[:, own, :, own] = np.einsum("fabk,fabl->afkl", slopes, slopes)
     pulled = of_atoms(q).reshape(frames, -1)
     within = likeness.diagonal()[:, None, None] * within.reshape(frames, 3 * atoms, 3 * atoms)
     within += pulled[:, :, None] * pulled[:, None]

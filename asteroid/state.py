@@ -26,11 +26,11 @@ def total_charge(atoms: "Atoms") -> int | None:
     Raises:
         ValueError: it is not whole, or two of these say different ones.
     """
-    said = _said(atoms, _CHARGE)
+    stated = _stated(atoms, _CHARGE)
     if (partial := atoms.get_initial_charges()).any():
         total = float(partial.sum())
-        said["the initial charges' sum"] = round(total) if abs(total - round(total)) < _ROUNDING else total
-    return _one("charge", said)
+        stated["the initial charges' sum"] = round(total) if abs(total - round(total)) < _ROUNDING else total
+    return _one("charge", stated)
 
 
 def multiplicity(atoms: "Atoms", charge: int | None = None) -> int | None:
@@ -50,15 +50,15 @@ def multiplicity(atoms: "Atoms", charge: int | None = None) -> int | None:
         ValueError: it is not whole, or two of these say different ones.
     """
     # 0 is S of a closed shell.
-    said = {name: value or 1.0 for name, value in _said(atoms, _MULTIPLICITY).items()}
-    said |= {name: value + 1 for name, value in _said(atoms, _UNPAIRED).items()}
+    stated = {name: value or 1.0 for name, value in _stated(atoms, _MULTIPLICITY).items()}
+    stated |= {name: value + 1 for name, value in _stated(atoms, _UNPAIRED).items()}
     moments = atoms.get_initial_magnetic_moments()
     if moments.ndim == 1 and moments.any():
         charge = total_charge(atoms) or 0 if charge is None else charge
         unpaired = abs(round(float(moments.sum())))
         if (int(atoms.numbers.sum()) - charge - unpaired) % 2 == 0:
-            said["the magnetic moments' sum and 1"] = unpaired + 1
-    return _one("multiplicity", said)
+            stated["the magnetic moments' sum and 1"] = unpaired + 1
+    return _one("multiplicity", stated)
 
 
 def of(atoms: "Atoms") -> dict[str, int]:
@@ -74,9 +74,9 @@ def of_all(frames: "Iterable[Atoms]") -> dict[str, int]:
         ValueError: they say several, or what is not whole.
     """
     found = {"charge": 0, "multiplicity": 1}
-    said = [of(atoms) for atoms in frames]
+    stated = [of(atoms) for atoms in frames]
     for name in found:
-        values = sorted({one[name] for one in said if name in one})
+        values = sorted({one[name] for one in stated if name in one})
         if len(values) > 1:
             raise ValueError(f"the frames say the {name} {' and '.join(map(str, values))}; expected one whole number")
         found[name] = values[0] if values else found[name]
@@ -110,10 +110,10 @@ def recorded(settings: Any) -> dict[str, int]:
 def check_trained(atoms: "Atoms", provenance: Mapping[str, Any]) -> None:
     """Raise a ValueError for atoms that say another charge or multiplicity than a force field's labels had."""
     trained = recorded(provenance)
-    for name, said in of(atoms).items():
-        if name in trained and said != trained[name]:
+    for name, stated in of(atoms).items():
+        if name in trained and stated != trained[name]:
             raise ValueError(
-                f"the atoms say the {name} {said}, and the force field was trained on labels of the {name} "
+                f"the atoms say the {name} {stated}, and the force field was trained on labels of the {name} "
                 f"{trained[name]}; train one for this state, or put right what the atoms say"
             )
 
@@ -136,30 +136,30 @@ def check_alone(atoms: "Atoms", what: str = "the atoms") -> None:
         )
 
 
-def _said(atoms: "Atoms", names: tuple[str, ...]) -> dict[str, float]:
+def _stated(atoms: "Atoms", names: tuple[str, ...]) -> dict[str, float]:
     """Numbers of the atoms' info, and of that of a database's row, under any of the names."""
-    said = {}
+    stated = {}
     for part in (atoms.info, atoms.info.get("key_value_pairs"), atoms.info.get("data")):
         for key, value in part.items() if isinstance(part, Mapping) else ():
             if value is not None and isinstance(key, str) and _plain(key) in names:
                 if isinstance(value, bool | np.bool_):  # ASE's reading of a word without "="
                     raise ValueError(f"{key} has no value; expected {key}=NUMBER")
                 try:
-                    said[key] = np.asarray(value, dtype=float).item()
+                    stated[key] = np.asarray(value, dtype=float).item()
                 except (TypeError, ValueError):
                     raise ValueError(f"{key} is {value!r}; expected one whole number, that of the molecule") from None
-    return said
+    return stated
 
 
 def _plain(name: str) -> str:
     return name.lower().translate(str.maketrans("", "", "_- "))
 
 
-def _one(what: str, said: Mapping[str, float]) -> int | None:
-    if not said:
+def _one(what: str, stated: Mapping[str, float]) -> int | None:
+    if not stated:
         return None
-    value = next(iter(said.values()))
-    if any(other != value for other in said.values()) or not float(value).is_integer():
-        found = ", ".join(f"{name} is {number:g}" for name, number in said.items())
+    value = next(iter(stated.values()))
+    if any(other != value for other in stated.values()) or not float(value).is_integer():
+        found = ", ".join(f"{name} is {number:g}" for name, number in stated.items())
         raise ValueError(f"{found}; expected one whole number, the molecule's {what}: take off what is wrong")
     return int(value)

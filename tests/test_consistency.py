@@ -1,13 +1,15 @@
 """Labels that contradict themselves, frames that stand out or repeat, and isomers."""
 
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
 from asteroid import training, units
-from asteroid.datasets import DatasetError, LabelledSet, consistency, load, split
+from asteroid.datasets import DatasetError, LabelledSet, consistency, load, split, structure
 from asteroid.planning.bias import bias_report
 
 
@@ -58,6 +60,19 @@ def test_a_single_turned_frame_is_named() -> None:
     force[17] = force[17].roll(1, dims=-1)
     with pytest.warns(UserWarning, match="1 of 50 frames .* Suspicious: frame 17.*skip="):
         replace(labelled, force=force)
+
+
+def test_forces_that_would_move_the_molecule_are_refused(accurate: LabelledSet) -> None:
+    """As where those of a fixed atom are written as zero."""
+    few, lacking = accurate[:60], accurate.force[:60].clone()
+    lacking[:, 0] = 0
+    with pytest.raises(DatasetError, match="would move the molecule: their sum, .* 60 of 60 frames .* fixed atoms"):
+        replace(few, force=lacking)
+    single = few.force.clone()
+    single[17] = lacking[17]
+    with pytest.warns(UserWarning) as given:
+        replace(few, force=single)
+    assert "would move the molecule" in str(given[0].message) and "Suspicious: frame 17." in str(given[0].message)
 
 
 @pytest.mark.parametrize("molecule", ["formic_acid", "methanol"])
@@ -158,6 +173,48 @@ def test_a_frame_that_stands_twice_is_on_one_side_only(how: str, accurate: Label
     assert not set(parts.inaccurate.energy.tolist()) & (energies[1] | energies[2])
     with pytest.raises(DatasetError, match=r"60 ccsd\(t\) labels of methanol \(20 that repeat others do not count\)"):
         split(both, None, 60, seed=1)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_frame_that_md17_has_twice_is_on_one_side_only(how: str, accurate: LabelledSet) -> None:
+    """Its parts keep their test frames: those of validation and training that repeat one are left out."""
+    few = accurate[:60].derived(provenance={"dataset": "MD17"})
+    copies = COPIES[how](few[:20])
+    both = few.derived(
+        **{name: torch.cat([getattr(few, name), getattr(copies, name)]) for name in ("pos", "energy", "force")},
+        seconds=None,
+    )
+    small, parts = (split(both, both, budget, seed=1, valid=15, test=25) for budget in (20, 40))
+    energies = [set(part.energy.tolist()) for part in (parts.train, parts.valid, parts.test)]
+    assert len(set.union(*energies)) == 60 == sum(map(len, energies))
+    assert len(parts.test) == 25 and 30 < len(parts.train) < 40
+    assert not set(parts.inaccurate.energy.tolist()) & (energies[1] | energies[2])
+    assert torch.equal(small.train.pos, parts.train.pos[: len(small.train)])
+
+
+def test_many_copies_of_few_frames_are_found_soon(accurate: LabelledSet) -> None:
+    rows = torch.arange(20_000) % 7
+    copies = accurate[rows]
+    started = time.perf_counter()
+    kept = structure.without_repeats(copies.z, copies.pos, np.arange(len(rows))[::-1])
+    assert kept.tolist() == list(range(19_999, 19_992, -1))
+    assert time.perf_counter() - started < 10  # of pairs it would take an hour
+
+
+@pytest.mark.parametrize("few", [1, 2, 3, 5, 20])
+@pytest.mark.parametrize("molecule", ["ethanol", "malonaldehyde"])
+def test_copies_of_few_frames_are_no_contradiction(few: int, molecule: str) -> None:
+    """What so few frames say of the slope is chance."""
+    labelled = load(molecule, "pbe")
+    replace(labelled[torch.arange(200) % few])
+
+
+def test_a_contradiction_is_found_among_copies() -> None:
+    labelled = load("ethanol", "pbe")
+    rows = torch.cat([torch.zeros(2000, dtype=torch.int64), torch.arange(100)])
+    replace(labelled[rows])
+    with pytest.raises(DatasetError, match="look like gradients"):
+        replace(labelled[rows], force=-labelled.force[rows])
 
 
 def test_frames_that_are_common_but_for_a_turn_are_counted(accurate: LabelledSet) -> None:

@@ -21,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 from asteroid import datasets, runs, units
-from asteroid.datasets import DatasetError, LabelledSet, levels, load, loading, molecules, save, sources, split
+from asteroid.datasets import DatasetError, LabelledSet, frames, levels, load, loading, molecules, save, sources, split
 from asteroid.levels import embed
 from asteroid.levels.labelling import label
 
@@ -142,6 +142,12 @@ def test_indexing(index: object, accurate: LabelledSet) -> None:
     assert torch.equal(part.pos, accurate.pos[2:5]) and torch.equal(part.seconds, accurate.seconds[2:5])
 
 
+def test_a_part_is_not_checked_again(accurate: LabelledSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes a second where a slice takes a ten-thousandth of it."""
+    monkeypatch.setattr(frames, "check", lambda labelled: pytest.fail("checked again"))
+    assert len(accurate[3:9]) == 6 and len(split(accurate, None, 50, seed=0).train) == 50
+
+
 def test_a_part_of_a_set_has_the_price_of_the_whole(accurate: LabelledSet) -> None:
     seconds = torch.tensor([1.0, 2, torch.nan, 30, 50], dtype=torch.float64)
     labelled = replace(accurate[:5], seconds=seconds, provenance={})
@@ -158,7 +164,7 @@ def test_one_integer_is_no_set(accurate: LabelledSet) -> None:
 
 
 def test_table_states_counts_and_costs() -> None:
-    table = datasets.table()
+    table = datasets.overview()
     assert len(table) == len(EMBEDDED)
     rows = table.set_index(["molecule", "level"])
     for molecule in molecules():
@@ -239,7 +245,7 @@ def test_growing_labels_are_embedded(source: Path, accurate: LabelledSet) -> Non
     source.write_text(text)
     embed.embed([source])
     assert_same_labels(load("methanol", "ccsd(t)"), accurate[:6])
-    assert datasets.table()["also accurate"].tolist() == [6, 6]
+    assert datasets.overview()["also accurate"].tolist() == [6, 6]
     source.write_text(json.dumps({**lines[0], "frame": 1}) + "\n")
     with pytest.raises(DatasetError, match="order"):
         embed.embed([source])
@@ -297,7 +303,7 @@ def test_a_ledger_prices_the_sampled_set(source: Path, cheap: LabelledSet) -> No
     shutil.copy(datasets.DATA / "methanol_gfn2.npz", ledger.with_suffix(".npz"))
     embed.embed([ledger.with_suffix(".npz")])
     assert load("methanol", "gfn2").median_seconds is None
-    assert datasets.table()[["seconds per label", "core hours"]].isna().all(axis=None)
+    assert datasets.overview()[["seconds per label", "core hours"]].isna().all(axis=None)
 
 
 def test_labels_that_were_slowed_down_give_no_price(source: Path, cheap: LabelledSet) -> None:
@@ -370,11 +376,13 @@ def test_a_molecule_that_is_pulled_apart_is_no_wrong_unit() -> None:
     distance = torch.linspace(0.6, 4, 30, dtype=torch.float64)
     pos = torch.zeros(30, 2, 3, dtype=torch.float64)
     pos[:, 1, 0] = distance
+    force = torch.zeros(30, 3, 3, dtype=torch.float64)
+    force[:, 0, 0], force[:, 1, 0] = 1, -1
     for z in ([1, 1], [1, 9], [18, 18]):
-        scan = LabelledSet("scan", "mine", torch.tensor(z), pos, distance, torch.ones_like(pos), None, {})
+        scan = LabelledSet("scan", "mine", torch.tensor(z), pos, distance, force[:, :2], None, {})
         assert len(scan[25:]) == 5  # the longest distances only
     water = torch.cat([pos, torch.tensor([0, 0.96, 0], dtype=torch.float64).expand(30, 1, 3)], dim=1)
-    scan = LabelledSet("water", "mine", torch.tensor([8, 1, 1]), water, distance, torch.ones_like(water), None, {})
+    scan = LabelledSet("water", "mine", torch.tensor([8, 1, 1]), water, distance, force, None, {})
     assert len(scan[25:]) == 5
 
 
@@ -408,7 +416,7 @@ def test_a_set_without_a_timed_label(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert runs.label_cost([load(path)]) is None
     for module in (datasets, loading):
         monkeypatch.setattr(module, "DATA", tmp_path)
-    table = datasets.table()
+    table = datasets.overview()
     assert table["labels"].tolist() == [3] and table[["seconds per label", "core hours"]].isna().all(axis=None)
 
 
@@ -584,7 +592,7 @@ def test_damaged_or_foreign_npz(tmp_path: Path, accurate: LabelledSet) -> None:
     with pytest.raises(DatasetError, match="E holds <U4; numbers"):
         load(path, **given)
     np.savez(path, **{**arrays, "F": np.array([{"a": 1}], dtype=object)})
-    with pytest.raises(DatasetError, match=r"pickled objects, which are not read\.$"):
+    with pytest.raises(DatasetError, match=r"F holds pickled objects, which are not read"):
         load(path, **given)
     np.savez(path, **{**arrays, "z": arrays["z"] + 0.5})
     with pytest.raises(DatasetError, match="z holds .*8.5.*whole atomic numbers"):
@@ -924,6 +932,26 @@ def test_a_split_without_validation_has_these_frames_for_training(accurate: Labe
     assert split(accurate, None, 50, 0, valid=0).inaccurate is None
     small, large = (split(accurate, cheap, budget, 0, valid=0) for budget in (20, 60))
     assert torch.equal(large.train.pos[:20], small.train.pos) and small.test.fingerprint != without.test.fingerprint
+
+
+@pytest.mark.parametrize("test", [60, None])
+@pytest.mark.parametrize("seed", range(3))
+def test_blocks_of_a_trajectory_are_not_divided(test: int | None, seed: int, accurate: LabelledSet) -> None:
+    """Neighbours of a held-out frame give it away: no frame of its block is learned from."""
+    numbered = accurate[:200].derived(energy=torch.arange(200, dtype=torch.float64))
+    block, valid, budget = 15, 20, 70
+    parts = split(numbered, None, budget, seed, valid=valid, test=test, block=block)
+    rows = {name: getattr(parts, name).energy.long().tolist() for name in ("train", "valid", "test")}
+    blocks = [{row // block for row in found} for found in rows.values()]
+    assert sum(map(len, blocks)) == len(set.union(*blocks))
+    assert budget - 2 * block < len(rows["train"]) <= budget and valid - block < len(rows["valid"]) <= valid
+    assert len(rows["test"]) == test or test is None
+    alone = split(numbered, None, budget, seed, valid=valid, test=test)
+    assert len({row // block for row in alone.train.energy.long().tolist()}) > len(blocks[0]) + 3  # scattered
+    same = split(numbered, None, budget, seed, valid=valid, test=test, block=1)
+    assert torch.equal(same.train.energy, alone.train.energy)
+    with pytest.raises(DatasetError, match="block is 0; it must be a whole number, 1 or more"):
+        split(numbered, None, budget, seed, block=0)
 
 
 def test_split_of_different_molecules(accurate: LabelledSet) -> None:

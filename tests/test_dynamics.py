@@ -15,6 +15,7 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.md.verlet import VelocityVerlet
 
 from asteroid import load, stages
+from asteroid.datasets import LabelledSet
 from asteroid.force_field import ForceField
 from asteroid.md.dynamics import highest_frequency, langevin
 from asteroid.stages import Recipe
@@ -59,7 +60,7 @@ class Springs(Calculator):
 class BatchedSprings(Springs):
     """The same, all replicas at once; from `breaks_at` steps on, those that start at x > 5 Å explode."""
 
-    breaks_at = None
+    breaks_at, domain, provenance = None, None, {}
 
     def evaluator(self, numbers, calls=None):
         def evaluate(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -423,3 +424,80 @@ def test_a_force_field_is_not_moved_in_another_state_than_that_of_its_labels():
     atoms.info["charge"] = -1
     with pytest.raises(ValueError, match="the atoms say the charge -1"):
         atoms.get_potential_energy()
+
+
+def diatomic() -> LabelledSet:
+    """HF with an anharmonic spring of which all is known, in bond lengths that 600 K reach."""
+    length = torch.linspace(0.65, 1.35, 36, dtype=torch.float64)
+    pos = torch.zeros(len(length), 2, 3, dtype=torch.float64)
+    pos[:, 1, 0] = length
+    stretch = length - 0.95
+    force = torch.zeros_like(pos)
+    force[:, 1, 0] = -200 * stretch + 300 * stretch**2
+    force[:, 0] = -force[:, 1]
+    return LabelledSet("HF", "spring", torch.tensor([1, 9]), pos, 100 * stretch**2 - 100 * stretch**3, force, None, {})
+
+
+def test_a_learned_model_has_its_canonical_averages():
+    """Of a diatomic molecule ⟨V⟩ is an integral over its one distance, with r² dr for the directions it can have."""
+    labels, kelvin = diatomic(), 600.0
+    recipe = Recipe(model="egnn", model_config=tiny.MODEL, accurate=replace(tiny.TRAIN, steps=150, learning_rate=0.01))
+    field = stages.standard(labels, labels, recipe, progress=False).in_precision(torch.float64)
+    r = np.linspace(0.6, 1.4, 4001)
+    line = np.zeros((len(r), 2, 3))
+    line[:, 1, 0] = r
+    well = field.energy_and_force(line)[0].numpy()
+    weight = r**2 * np.exp(-(well - well.min()) / (BOLTZMANN * kelvin))
+    assert max(weight[0], weight[-1]) < 1e-3 * weight.max()  # it is bound
+    expected = {"potential": (weight * (well - well.min())).sum() / weight.sum(), "temperature": kelvin}
+    start = ase.Atoms("HF", [[0, 0, 0], [float(r[well.argmin()]), 0, 0]])
+    replicas = langevin([start] * 60, field, steps=1200, timestep=0.5, friction=0.1, temperature=kelvin, every=8)
+    assert all(replica.stable for replica in replicas)
+    late = [replica.time > 100 for replica in replicas]
+    found = {
+        "potential": [(one.potential_energy[i] - well.min()).mean() for one, i in zip(replicas, late)],
+        "temperature": [one.temperature[i].mean() for one, i in zip(replicas, late)],
+    }
+    for name, means in found.items():
+        error = np.std(means, ddof=1) / np.sqrt(len(means))
+        assert error < 0.05 * expected[name]
+        assert np.mean(means) == pytest.approx(expected[name], abs=3 * error), name
+
+
+def test_an_analytic_well_has_its_canonical_averages():
+    """Atoms in wells of their own: ⟨V⟩ = ⟨K⟩ = 3N kT / 2 exactly, and V has the variance 3N (kT)² / 2."""
+    atoms, kelvin = molecule(), 400.0
+    replicas = langevin([atoms] * 40, Wells(atoms.positions), steps=2000, **SETTINGS | {"temperature": kelvin})
+    late = replicas[0].time > 200
+    energy = np.stack([replica.potential_energy[late] for replica in replicas])
+    kinetic = np.stack([replica.temperature[late] for replica in replicas])
+    freedom = 3 * len(atoms)
+    for means, expected in (
+        (energy.mean(axis=1), freedom / 2 * BOLTZMANN * kelvin),
+        (energy.var(axis=1), freedom / 2 * (BOLTZMANN * kelvin) ** 2),
+        (kinetic.mean(axis=1), kelvin),
+    ):
+        error = means.std(ddof=1) / np.sqrt(len(means))
+        assert error < 0.05 * expected
+        assert means.mean() == pytest.approx(expected, abs=3.5 * error)
+
+
+class Wells(BatchedSprings):
+    """Every atom bound to its place by a spring of 20 kcal/mol/Å², whatever the others do."""
+
+    def __init__(self, pos: np.ndarray):
+        super().__init__(pos)
+        self.places = pos
+
+    def compute(self, pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shift = pos - self.places
+        return 10 * KCAL * (shift**2).sum(axis=(1, 2)), -20 * KCAL * shift
+
+
+def test_a_calculator_moves_as_its_force_field_does():
+    """It is computed one replica after another, and sees all that the atoms say."""
+    labels = load("methanol", "gfn2")
+    field = ForceField(tiny.model(dtype=torch.float64), labels.z, 0.0, "gfn2", {"charge": 0})
+    atoms = ase.Atoms(labels.z.numpy(), labels.pos[0].numpy())
+    one, other = (langevin(atoms, potential, steps=20, **SETTINGS) for potential in (field, field.calculator()))
+    assert np.abs(one.pos - other.pos).max() < TOLERANCE["same numbers as ASE"]

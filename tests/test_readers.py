@@ -1,6 +1,8 @@
 """Files of labelled frames as other programs and people write them."""
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +131,7 @@ def test_a_file_of_ani(few, tmp_path) -> None:
     assert_same(load(tmp_path / "ani.h5", "x", **KCAL), few, 0)
     with h5py.File(tmp_path / "ani.h5", "a") as file:
         file["C2H6O/coordinates"] = np.zeros((1, 9, 3))
-    with pytest.raises(DatasetError, match="holds 2 molecules, such as C2H6O, CH2O2"):
+    with pytest.raises(DatasetError, match="has the molecules C2H6O, CH2O2; .*group="):
         load(tmp_path / "ani.h5", "x", **KCAL)
 
 
@@ -341,3 +343,129 @@ def test_a_file_has_one_unit(few, tmp_path) -> None:
         atoms.info["energy_unit"] = "eV" if k else "kcal/mol"
     with pytest.raises(DatasetError, match="energy_unit is eV and kcal/mol.* one unit"):
         load(write(tmp_path / "mine.xyz", frames), "x")
+
+
+def arrays_of(few: LabelledSet) -> dict[str, np.ndarray]:
+    return {"z": few.z.numpy(), "R": few.pos.numpy(), "E": few.energy.numpy(), "F": few.force.numpy()}
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "message"),
+    [
+        ({}, "R", r"R of frame 0 has the shape \(5, 3\); expected \(\), the shape of energy"),
+        ({"dipole": np.ones((6, 3))}, "dipole", r"dipole of frame 0 has the shape \(3,\)"),
+        ({"words": np.array(["a"] * 6)}, "words", r"energy_key is 'words', and words holds <U1; numbers were expected"),
+        ({"constant": np.ones(4)}, "constant", r"constant has the shape \(4,\), and R has 6 frames"),
+        ({}, "absent", "has no 'absent'; energy_key is one of E, F"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_array_that_holds_no_energies_is_one_error(extra, key, message, few, tmp_path) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays_of(few), **extra)
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path / "mine.npz", "x", energy_key=key, **KCAL)
+
+
+def test_energies_under_a_name_of_ones_own(few, tmp_path) -> None:
+    arrays = arrays_of(few)
+    arrays |= {"mine": arrays.pop("E"), "ours": arrays.pop("F")}
+    np.savez(tmp_path / "mine.npz", **arrays)
+    assert_same(load(tmp_path / "mine.npz", "x", energy_key="mine", forces_key="ours", **KCAL), few, 0)
+
+
+@pytest.mark.parametrize("unit", ["angstrom", "debye", "eV/angstrom"])
+def test_a_unit_of_another_dimension_is_no_energy_unit(unit: str, few, tmp_path) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays_of(few))
+    with pytest.raises(DatasetError, match=f"mine.npz, E and F: Unknown unit '{unit}'; known are .*hartree"):
+        load(tmp_path / "mine.npz", "x", energy_unit=unit, length_unit="angstrom")
+
+
+def test_words_in_a_frame_are_no_energies(few, tmp_path) -> None:
+    path = write(tmp_path / "mine.xyz", images(few, config_type="md"))
+    with pytest.raises(DatasetError, match="energy_key is 'config_type', and config_type holds 'md'; numbers"):
+        load(path, "x", energy_key="config_type", **KCAL)
+
+
+def test_arrays_that_are_no_labels_do_no_harm(few, tmp_path) -> None:
+    extra = {
+        "energy_unit_name": np.array("kcal"),
+        "energy_shift": np.array(3.0),
+        "energy_of_atoms": np.arange(9.0),
+        "force_constants": np.ones((15, 15)),
+        "energy_notes": np.array([{"a": 1}], dtype=object),
+        "comment": np.array("none"),
+    }
+    np.savez(tmp_path / "mine.npz", **arrays_of(few), **extra)
+    assert_same(load(tmp_path / "mine.npz", "x", **KCAL), few, 0)
+    np.savez(tmp_path / "mine.npz", **{**arrays_of(few), "E": few.energy[1:].numpy()})
+    with pytest.raises(DatasetError, match=r"E has the shape \(5,\), and R has 6 frames"):
+        load(tmp_path / "mine.npz", "x", **KCAL)
+
+
+def test_charges_of_physnet_are_known(few, tmp_path) -> None:
+    arrays = arrays_of(few)
+    theirs = {"N": np.full(6, 5), "Z": np.tile(arrays.pop("z"), (6, 1)), "D": np.ones((6, 3))}
+    np.savez(tmp_path / "mine.npz", **arrays, **theirs, Q=np.full(6, -1.0))
+    found = load(tmp_path / "mine.npz", "x", **KCAL)
+    assert_same(found, few, 0)
+    assert found.provenance["settings"] == {"charge": -1}
+    np.savez(tmp_path / "mine.npz", **arrays, **theirs, Q=np.array([0.0, 0, 0, 1, 0, 0]))
+    with pytest.raises(DatasetError, match=r"Q holds \[0.0, 1.0\]; expected that of one molecule"):
+        load(tmp_path / "mine.npz", "x", **KCAL)
+    np.savez(tmp_path / "mine.npz", **arrays, **theirs, Q=np.full((6, 5), 0.1))  # of atoms
+    assert "settings" not in load(tmp_path / "mine.npz", "x", **KCAL).provenance
+
+
+def test_the_isolated_atoms_of_mace_are_left_out(few, tmp_path) -> None:
+    alone = [ase.Atoms(symbol, info={"config_type": "IsolatedAtom", "REF_energy": -1.0}) for symbol in ("O", "C", "H")]
+    for atoms in alone:
+        atoms.arrays["REF_forces"] = np.zeros((1, 3))
+    path = write(tmp_path / "mace.xyz", [*alone, *images(few)])
+    found = load(path, "x", **KCAL)
+    assert_same(found, few)
+    assert found.frame_numbers == list(range(3, 9))
+    assert found.provenance["skipped"] == [0, 1, 2] and "without 3 isolated atoms" in found.provenance["read"]
+    assert load(path, "x", skip=[4], **KCAL).frame_numbers == [3, 5, 6, 7, 8]
+
+
+def test_one_molecule_of_several_in_a_file_of_ani_is_chosen(few, tmp_path) -> None:
+    h5py = pytest.importorskip("h5py")
+    other = load("methanol", "ccsd(t)")[:4]
+    with h5py.File(tmp_path / "ani.h5", "w") as file:
+        for name, labelled in (("CH2O2", few), ("CH4O", other)):
+            file[f"{name}/atomic_numbers"], file[f"{name}/coordinates"] = labelled.z.numpy(), labelled.pos.numpy()
+            file[f"{name}/energies"], file[f"{name}/forces"] = labelled.energy.numpy(), labelled.force.numpy()
+    for name, labelled in (("CH2O2", few), ("CH4O", other)):
+        assert_same(load(tmp_path / "ani.h5", "x", group=name, **KCAL), labelled, 0)
+    for given in ({}, {"group": "C6H6"}):
+        with pytest.raises(DatasetError, match="has the molecules CH2O2, CH4O.*; one molecule was .* group='CH2O2'"):
+            load(tmp_path / "ani.h5", "x", **given, **KCAL)
+    np.savez(tmp_path / "mine.npz", **arrays_of(few))
+    with pytest.raises(DatasetError, match=r"group is 'a', and .*mine.npz has no groups"):
+        load(tmp_path / "mine.npz", "x", group="a", **KCAL)
+
+
+@pytest.mark.parametrize("tables", [["CREATE TABLE recipes (name TEXT)"], []], ids=["another program's", "empty"])
+def test_a_database_of_another_program_is_not_written_to(tables, tmp_path) -> None:
+    path = tmp_path / "mine.db"
+    with closing(sqlite3.connect(path)) as database:
+        for table in ["CREATE TABLE first (a INT)", *tables] if tables else ["VACUUM"]:
+            database.execute(table)
+        database.commit()
+    before = path.read_bytes()
+    with pytest.raises(DatasetError, match="is a database, but not of ASE: it has the tables .*; expected systems"):
+        load(path, "x", **KCAL)
+    assert path.read_bytes() == before and sorted(tmp_path.iterdir()) == [path]
+    path.write_text("no database at all")
+    with pytest.raises(DatasetError, match="not a file that ASE reads"):
+        load(path, "x", **KCAL)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"name": "another program"}', "[1, 2]"])
+def test_a_json_file_of_another_program_is_no_record(content: str, few, tmp_path) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays_of(few))
+    (tmp_path / "mine.json").write_text(content)
+    assert_same(load(tmp_path / "mine.npz", "x", **KCAL), few, 0)
+    (tmp_path / "mine.json").write_text('{"sha256": ')
+    with pytest.raises(DatasetError, match="cannot be read as a record .* move it away"):
+        load(tmp_path / "mine.npz", "x", **KCAL)

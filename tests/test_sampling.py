@@ -14,6 +14,7 @@ from ase.calculators.calculator import CalculatorSetupError
 
 from asteroid import levels, units
 from asteroid.levels import sampling
+from asteroid.md import stability
 
 pytestmark = tiny.needs("rdkit", "tblite")
 
@@ -87,8 +88,9 @@ def test_a_trajectory_counts_up_to_where_it_breaks():
     torn[1] *= 1.6
     fused[1] = fused[2] + [0, 0.5, 0]
     for broken in (torn, fused, np.full((3, 3), np.nan)):
-        assert sampling._whole_frames(water, np.stack([water.positions] * 3 + [broken] + [water.positions])) == 3
-    assert sampling._whole_frames(water, np.stack([water.positions] * 3)) == 3
+        pos = np.stack([water.positions] * 3 + [broken] + [water.positions])
+        assert stability.whole_frames(water.numbers, water.positions, pos) == 3
+    assert stability.whole_frames(water.numbers, water.positions, np.stack([water.positions] * 3)) == 3
 
 
 def test_broken_molecules_are_dropped_with_a_count():
@@ -99,7 +101,7 @@ def test_broken_molecules_are_dropped_with_a_count():
     start = sampling.geometry("OO")
     for number in np.unique(sample.trajectory):
         pos = sample.pos[sample.trajectory == number]
-        assert sampling._whole_frames(start, pos) == len(pos)
+        assert stability.whole_frames(start.numbers, start.positions, pos) == len(pos)
 
 
 def test_a_molecule_that_explodes_under_its_level_is_one_error():

@@ -6,7 +6,7 @@ Source:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -86,6 +86,7 @@ class DeltaForceField:
     correction: ForceField
     cheap: str
     settings: Mapping[str, Any] | None = None
+    domain: ClassVar[None] = None  # what it has seen of its molecule is not kept
 
     @property
     def level(self) -> str:

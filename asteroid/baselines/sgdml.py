@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -94,6 +94,7 @@ class SGDMLForceField:
     level: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     bias: None = None  # what a ForceField has of inaccurate labels
+    domain: ClassVar[None] = None  # and of what it has seen
 
     def energy_and_force(self, structure: "Atoms | Tensor | np.ndarray") -> tuple[Tensor, Tensor]:
         """Energy and force of an ASE Atoms object or of positions.

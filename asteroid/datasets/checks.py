@@ -38,8 +38,8 @@ def check(labelled: "LabelledSet") -> None:
     frames, atoms = len(labelled.energy), labelled.z.numel()
     if not atoms:
         raise DatasetError(f"{name}: z is empty; expected (atoms,) with at least 1 atomic number.")
-    table = (frames, atoms, 3)
-    expected = {"z": (atoms,), "energy": (frames,), "pos": table, "force": table, "seconds": (frames,)}
+    vectors = (frames, atoms, 3)
+    expected = {"z": (atoms,), "energy": (frames,), "pos": vectors, "force": vectors, "seconds": (frames,)}
     for field, shape in expected.items():
         tensor = getattr(labelled, field)
         if tensor is None and field == "seconds":

@@ -15,13 +15,10 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from asteroid.datasets import writers
+from asteroid.datasets import structure, writers
 from asteroid.datasets.checks import check, check_same_molecule
 from asteroid.datasets.sources import DatasetError
-
-SAME_GEOMETRY = 1e-3
-"""Å by which positions of one geometry may differ: files round them, while a step of dynamics moves atoms ten times as
-far."""
+from asteroid.datasets.structure import SAME_GEOMETRY
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +72,7 @@ class LabelledSet:
         labels = (self.z, self.pos[rows], self.energy[rows], self.force[rows])
         if not len(rows):
             raise DatasetError(f"No frame of {self} is chosen; a set has at least 1.")
-        # What is said of places in the whole set is not true of a part; the price of a label stays what it is.
+        # Places in the whole set are not those of a part; the price of a label stays what it is.
         of_places = ("published_train", "skipped")
         provenance = {key: value for key, value in self.provenance.items() if key not in of_places}
         if self.median_seconds is not None:
@@ -116,7 +113,7 @@ class LabelledSet:
     @cached_property
     def by_shape(self) -> cKDTree:
         """The frames by the distances of like atoms from the mean position, which motion and exchange do not change."""
-        return cKDTree(_shape(self))
+        return cKDTree(structure.shapes(self.z, self.pos))
 
     def paired_with(self, other: "LabelledSet") -> tuple[Tensor, Tensor]:
         """Indices of the frames whose geometry both sets have, within `SAME_GEOMETRY`.
@@ -175,45 +172,11 @@ def same_geometries(one: LabelledSet, other: LabelledSet) -> tuple[Tensor, Tenso
 
     Turned and moved copies are, mirror images and those with like atoms exchanged: all tell the forces of the frame.
     """
-    found = other.by_shape.query_ball_point(_shape(one), SAME_GEOMETRY, p=np.inf)
+    found = other.by_shape.query_ball_point(structure.shapes(one.z, one.pos), SAME_GEOMETRY, p=np.inf)
     pairs = torch.tensor([(k, j) for k, near in enumerate(found) for j in near], dtype=torch.int64).reshape(-1, 2)
     mine, theirs = pairs.unbind(1)
-    same = _alike(one, mine, other, theirs)
+    same = structure.alike(one.z, one.pos[mine], other.pos[theirs])
     return mine[same], theirs[same]
-
-
-def without_repeats(labelled: LabelledSet, order: np.ndarray) -> np.ndarray:
-    """The order (frames,) without the frames whose geometry an earlier one has."""
-    near = torch.from_numpy(labelled.by_shape.query_pairs(SAME_GEOMETRY, p=np.inf, output_type="ndarray"))
-    pairs = near[_alike(labelled, near[:, 0], labelled, near[:, 1])].numpy()
-    if not len(pairs):
-        return order
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return np.delete(order, np.unique(place[pairs].max(axis=1)))
-
-
-def _alike(one: LabelledSet, mine: Tensor, other: LabelledSet, theirs: Tensor) -> Tensor:
-    """Which pairs of frames (pairs,) have the same distances between like atoms, those of each two elements sorted."""
-    same = torch.ones(len(mine), dtype=torch.bool)
-    i, j = torch.triu_indices(len(one.z), len(one.z), 1)
-    ends = torch.stack([one.z[i], one.z[j]]).sort(dim=0).values
-    kinds = 1000 * ends[0] + ends[1]
-    for kind in kinds.unique() if len(mine) else ():
-        at = kinds == kind
-        distances = [
-            (labelled.pos[rows][:, i[at]] - labelled.pos[rows][:, j[at]]).norm(dim=2).sort(dim=1).values
-            for labelled, rows in ((one, mine), (other, theirs))
-        ]
-        same &= ((distances[0] - distances[1]).abs() < 2 * SAME_GEOMETRY).all(dim=1)
-    return same
-
-
-def _shape(labelled: LabelledSet) -> np.ndarray:
-    """Distances (frames, atoms) from the mean position, sorted within each element."""
-    arm = (labelled.pos - labelled.pos.mean(dim=1, keepdim=True)).norm(dim=2)
-    elements = labelled.z.unique()
-    return torch.cat([arm[:, labelled.z == element].sort(dim=1).values for element in elements], dim=1).cpu().numpy()
 
 
 def _numpy_index(index: slice | Tensor | np.ndarray | Sequence[int]) -> slice | np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from asteroid.datasets import readers, sources
+from asteroid.datasets import labels, readers, sources
 from asteroid.datasets.frames import LabelledSet
 from asteroid.datasets.sources import DatasetError
 
@@ -34,6 +34,7 @@ def load(
     energy_key: str | None = None,
     forces_key: str | None = None,
     skip: Sequence[int] = (),
+    group: str | None = None,
 ) -> LabelledSet:
     """Load an embedded set, a molecule of MD17, or a file.
 
@@ -44,7 +45,7 @@ def load(
 
     Args:
         molecule: one of `molecules()`; or "md17:NAME", such as "md17:aspirin"; or the path of a file: extended xyz,
-            compressed or not, .traj or .db of ASE, .npz, or ANI's .h5 of one molecule.
+            compressed or not, .traj or .db of ASE, .npz, or ANI's .h5.
         level: embedded: one of `levels(molecule)`, may be left out where there is only one. MD17: "dft",
             "dft-revised", "dft-fhi-aims", "ccsd" or "ccsd(t)"; or one of your own, if `save` wrote NAME_LEVEL.npz in
             `root`. A file: a name of your own, needed unless `save` or `to_extxyz` wrote the file.
@@ -54,7 +55,8 @@ def load(
         force_unit: such as "hartree/bohr"; None: energy over length.
         energy_key: name of the energies, where the file has several or one that is not known.
         forces_key: name of the forces.
-        skip: numbers of frames to leave out, counted from 0.
+        skip: numbers of frames to leave out, counted from 0. The isolated atoms of MACE's files are left out anyway.
+        group: the molecule's group in an .h5 file that has several.
 
     Returns:
         The labelled frames in kcal/mol and Å.
@@ -67,7 +69,7 @@ def load(
     is_file = isinstance(molecule, os.PathLike) or bool(Path(name).suffix) or Path(name).is_file()
     options = {"energy_unit": energy_unit, "length_unit": length_unit, "force_unit": force_unit}
     skip = tuple(np.atleast_1d(np.asarray(skip, dtype=object)).tolist())
-    options |= {"energy_key": energy_key, "forces_key": forces_key, "skip": skip}
+    options |= {"energy_key": energy_key, "forces_key": forces_key, "skip": skip, "group": group}
     if root is not None and not is_md17:
         raise DatasetError(f"root is the folder of MD17's files and means nothing for {name!r}; leave it out.")
     given = [option for option, value in options.items() if value is not None and value != ()]
@@ -137,7 +139,7 @@ def levels(molecule: str) -> list[str]:
     return sorted(found, key=_CHEAP_TO_ACCURATE.index)
 
 
-def table() -> "pd.DataFrame":
+def overview() -> "pd.DataFrame":
     """One row for each embedded molecule and level, from the records and the frame numbers, without reading labels.
 
     Returns:
@@ -181,16 +183,15 @@ def _build(molecule: str, level: str, provenance: Mapping[str, Any], **arrays: n
 
 
 def _load_file(path: Path, level: str | None, options: Mapping[str, Any]) -> LabelledSet:
-    record = path.with_suffix(".json")
-    if path.suffix == ".npz" and record.is_file():
-        fix = f"Delete {record.name} if the labels are right, and give level and units."
+    if path.suffix == ".npz" and sources.has_record(path):
+        fix = f"Delete {path.with_suffix('.json').name} if the labels are right, and give level and units."
         labelled = _build(**sources.read_saved(path, fix))
         given = [option for option, value in options.items() if value is not None and value != ()]
         if level not in (None, labelled.level) or given:
             states = f"has a record that states level {labelled.level!r}, kcal/mol and Å"
             raise DatasetError(f"{path} {states}; leave out {' and '.join(given) or 'level'}.")
         return labelled
-    arrays = readers.read(path, level, **options)
+    arrays = labels.read(path, level, **options)
     try:
         return _build(**arrays)
     except DatasetError as error:

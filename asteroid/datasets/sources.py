@@ -170,6 +170,17 @@ def read_saved(path: Path, fix: str) -> dict[str, Any]:
     return {**fields, "molecule": record["molecule"], "level": record["level"], "provenance": provenance}
 
 
+def has_record(path: Path) -> bool:
+    """Whether a JSON file beside an npz file is its record; those of other programs are not."""
+    try:
+        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:
+        return True  # damaged: `read_record` says so
+    return isinstance(content, dict) and "sha256" in content
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """The JSON record beside an npz file.
 
@@ -181,7 +192,9 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         missing = {"molecule", "level", "sha256"} - set(record)
     except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path} cannot be read as a record ({error}); restore it.") from None
+        raise DatasetError(
+            f"{path} cannot be read as a record ({error}); restore it, or move it away if it is none."
+        ) from None
     if missing:
         raise DatasetError(f"{path} is no record of labels: it has no {', '.join(sorted(missing))}.")
     return record

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from asteroid.datasets.checks import check_same_molecule
-from asteroid.datasets.frames import LabelledSet, same_geometries, without_repeats
+from asteroid.datasets.frames import LabelledSet, same_geometries
 from asteroid.datasets.sources import DatasetError
+from asteroid.datasets.structure import without_repeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ def split(
     inaccurate_budget: int | None = None,
     valid: int = 50,
     test: int | None = None,
+    block: int = 1,
 ) -> Split:
     """Choose training, validation and test frames; smaller budgets are parts of larger ones.
 
@@ -40,8 +42,10 @@ def split(
     `default_rng([seed, 1])`, and the first `inaccurate_budget` are taken.
 
     A geometry is the same however it lies, as its mirror image or with like atoms exchanged. Of accurate frames that
-    repeat one, as a trajectory that was started again does, the first in the order is taken and the others are left;
-    but MD17 is taken as it was published.
+    repeat one, as a trajectory that was started again does, the first in the order is taken and the others are left.
+    MD17 is taken as it was published, with up to 3 of 1000 frames twice, so that its parts have the sizes and test
+    frames of others: there, training frames with the geometry of one for validation or testing, and validation frames
+    with that of one for testing, are left out of their part, which is then smaller by these few.
 
     Args:
         accurate: labels of the accurate level.
@@ -51,21 +55,27 @@ def split(
         inaccurate_budget: number of inaccurate frames; None: all.
         valid: number of accurate validation frames; of 0, the split has none.
         test: number of accurate test frames; None: all that are left.
+        block: frames of a trajectory are drawn in blocks of so many consecutive ones, since neighbours of a test frame
+            give it away. A block that would be in two parts of the accurate set stays in the one that is held out, so
+            that training may have some frames less than `budget`.
 
     Raises:
         DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
     """
     given = {"budget": budget, "valid": valid, "seed": seed}
+    given["block"] = block
     given |= {} if inaccurate_budget is None else {"inaccurate_budget": inaccurate_budget}
     given |= {} if test is None else {"test": test}
     for what, number in given.items():
         least = 0 if what in ("seed", "valid") else 1
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
-    order = np.random.default_rng([seed, 0]).permutation(len(accurate))
-    # MD17 was published with up to 3 of 1000 frames twice; without them its numbers would not be those of others.
-    if accurate.provenance.get("dataset") != "MD17":
-        order = without_repeats(accurate, order)
+    blocks = np.random.default_rng([seed, 0]).permutation(-(-len(accurate) // block))
+    order = (block * blocks[:, None] + np.arange(block)).ravel()
+    order = order[order < len(accurate)]
+    as_published = accurate.provenance.get("dataset") == "MD17"
+    if not as_published:
+        order = without_repeats(accurate.z, accurate.pos, order)
     published = accurate.provenance.get("published_train", len(accurate))
     learned, tested = order[order < published], order[order >= published]
     what = f"{accurate.level} labels of {accurate.molecule}"
@@ -83,20 +93,25 @@ def split(
         )
     if not len(tested):
         tested = order[valid + budget :]
+    tested = tested[len(tested) - (test or len(tested)) :]
+    validated, learned = learned[:valid], learned[valid : valid + budget]
+    if block > 1:
+        validated = validated[~np.isin(validated // block, tested // block)]
+        learned = learned[~np.isin(learned // block, np.concatenate([validated, tested]) // block)]
     parts = {
-        "train": accurate[learned[valid : valid + budget]],
-        "valid": accurate[learned[:valid]] if valid else None,
-        "test": accurate[tested[len(tested) - (test or len(tested)) :]],
+        "train": accurate[learned],
+        "valid": accurate[validated] if valid else None,
+        "test": accurate[tested],
     }
+    if as_published:
+        parts["valid"] = _outside(parts["valid"], parts["test"])
+        parts["train"] = _outside(parts["train"], parts["valid"], parts["test"])
     if inaccurate is None:
         if inaccurate_budget is not None:
             raise DatasetError(f"inaccurate_budget is {inaccurate_budget} without inaccurate; pass the inaccurate set.")
         return Split(**parts, inaccurate=None)
     check_same_molecule(accurate, inaccurate)
-    is_free = np.ones(len(inaccurate), dtype=bool)
-    for held_out in filter(None, (parts["valid"], parts["test"])):  # a turned copy would give a frame away as well
-        is_free[same_geometries(held_out, inaccurate)[1]] = False
-    free = np.flatnonzero(is_free)
+    free = np.flatnonzero(_is_outside(inaccurate, parts["valid"], parts["test"]))
     if len(free) < (inaccurate_budget or 1):
         raise DatasetError(
             f"inaccurate_budget is {inaccurate_budget}, but only {len(free)} of the {len(inaccurate)} "
@@ -104,3 +119,17 @@ def split(
         )
     chosen = free[np.random.default_rng([seed, 1]).permutation(len(free))][:inaccurate_budget]
     return Split(**parts, inaccurate=inaccurate[chosen])
+
+
+def _is_outside(labelled: LabelledSet, *held_out: LabelledSet | None) -> np.ndarray:
+    """Which frames (frames,) have the geometry of none held out; a turned copy would give a frame away as well."""
+    outside = np.ones(len(labelled), dtype=bool)
+    for part in filter(None, held_out):
+        outside[same_geometries(part, labelled)[1]] = False
+    return outside
+
+
+def _outside(labelled: LabelledSet | None, *held_out: LabelledSet | None) -> LabelledSet | None:
+    if labelled is None or (outside := _is_outside(labelled, *held_out)).all():
+        return labelled
+    return labelled[outside]

@@ -1,4 +1,4 @@
-"""What a geometry says of its molecule: which atoms are bonded, and where its atoms are if a cell cuts it."""
+"""What geometries say of their molecule: its bonds, where its atoms are if a cell cuts it, and which repeat others."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols, covalent_radii
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ BONDED, APART = 1.3, 1.6
 
 LEAST_GAP = 4.0
 """Å that must be between a molecule and its images in a periodic cell for it to be taken for one that is alone."""
+
+SAME_GEOMETRY = 1e-3
+"""Å by which positions of one geometry may differ: files round them, while a step of dynamics moves atoms ten times as
+far."""
 
 
 def reach(z: Tensor, pos: Tensor) -> Tensor:
@@ -89,6 +94,54 @@ def whole(atoms: "Atoms") -> np.ndarray | None:
             return None
     moved = np.abs((placed - atoms.positions) - (placed - atoms.positions)[0]).max() > 1e-6
     return placed if moved else atoms.positions
+
+
+def without_repeats(z: Tensor, pos: Tensor, order: np.ndarray) -> np.ndarray:
+    """The order of frames without those whose geometry an earlier one has, turned, mirrored or like atoms exchanged.
+
+    Args:
+        z: (atoms,), atomic numbers.
+        pos: (frames, atoms, 3), Å.
+        order: (chosen,), numbers of frames.
+    """
+    chosen = pos[torch.from_numpy(np.ascontiguousarray(order))]
+    shape = shapes(z, chosen)
+    near_by = cKDTree(shape)
+    kept, left = [], np.ones(len(order), dtype=bool)
+    # One frame of each geometry looks for its copies, so that many copies of few frames take no longer than others.
+    for place in range(len(order)):
+        if left[place]:
+            kept.append(place)
+            near = np.array(near_by.query_ball_point(shape[place], SAME_GEOMETRY, p=np.inf))
+            left[near[alike(z, chosen[near], chosen[[place]]).numpy()] if len(near) > 1 else near] = False
+    return order[kept]
+
+
+def alike(z: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Which of two lists of geometries have the same distances between like atoms, those of each two elements sorted.
+
+    Args:
+        z: (atoms,), atomic numbers.
+        one, other: (pairs, atoms, 3), Å; or one geometry (1, atoms, 3) for all of the other list.
+
+    Returns:
+        (pairs,), bool.
+    """
+    same = torch.ones(max(len(one), len(other)) if len(one) and len(other) else 0, dtype=torch.bool)
+    i, j = torch.triu_indices(len(z), len(z), 1)
+    ends = torch.stack([z[i], z[j]]).sort(dim=0).values
+    kinds = 1000 * ends[0] + ends[1]
+    for kind in kinds.unique() if len(same) else ():
+        at = kinds == kind
+        mine, theirs = ((pos[:, i[at]] - pos[:, j[at]]).norm(dim=2).sort(dim=1).values for pos in (one, other))
+        same &= ((mine - theirs).abs() < 2 * SAME_GEOMETRY).all(dim=1)
+    return same
+
+
+def shapes(z: Tensor, pos: Tensor) -> np.ndarray:
+    """Distances (frames, atoms) from the mean position, sorted within each element: what motion and exchange keep."""
+    arm = (pos - pos.mean(dim=1, keepdim=True)).norm(dim=2)
+    return torch.cat([arm[:, z == element].sort(dim=1).values for element in z.unique()], dim=1).cpu().numpy()
 
 
 def _in_one_piece(atoms: "Atoms") -> bool:

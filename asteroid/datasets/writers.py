@@ -1,14 +1,13 @@
 """Labelled frames in files of other codes."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from asteroid import files, units
+from asteroid import files, state, units
 from asteroid.datasets.sources import DatasetError
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
             f"weights have the shape {weights.shape}; expected one for each of {len(labelled)} frames, finite and 0 or "
             "more, as losses.bias_weights gives them."
         )
-    settings = labelled.provenance.get("settings")  # as `levels.label` records them; embedded sets have a sentence
-    state = {"charge": 0} | (settings if isinstance(settings, Mapping) else {})
-    state = {name: state[name] for name in ("charge", "multiplicity") if name in state}
+    of_molecule = {"charge": 0} | state.recorded(labelled.provenance.get("settings"))
     frames = []
     for pos, energy, force, weight in zip(labelled.pos, labelled.energy, labelled.force, weights):
         atoms = ase.Atoms(labelled.z.numpy(), pos.numpy())
@@ -43,7 +40,7 @@ def write_extxyz(labelled: "LabelledSet", path: str | os.PathLike, weights: Tens
             "level": labelled.level,
             "energy_unit": "eV",
             "length_unit": "angstrom",
-            **state,
+            **of_molecule,
         }
         atoms.arrays["REF_forces"] = force.numpy() * units.KCAL_PER_MOL_IN_EV
         frames.append(atoms)

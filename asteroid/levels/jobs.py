@@ -87,8 +87,8 @@ def _frames(molecule: str) -> tuple[str, SimpleNamespace]:
         known = ", ".join(datasets.molecules())
         raise ValueError(f"{molecule!r} is neither a file nor one of the embedded molecules {known}")
     found = readers.frames(path)
-    to_angstrom = units.factor(found.said.get("length_unit", "angstrom"), units.LENGTH)
-    if path.suffix == ".npz" and path.with_suffix(".json").exists():  # as `asteroid.save` writes it, with the charge
+    to_angstrom = units.factor(found.about.get("length_unit", "angstrom"), units.LENGTH)
+    if path.suffix == ".npz" and sources.has_record(path):  # as `asteroid.save` writes it, with the charge
         known = sources.read_record(path)
     else:
         known = {"settings": found.settings}

@@ -15,13 +15,12 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule as ase_molecule
 from ase.collections import g2
-from ase.data import covalent_radii
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 
 from asteroid import levels, state, units
 from asteroid.machine import progress_bar
-from asteroid.md import dynamics
+from asteroid.md import dynamics, stability
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,9 @@ def from_dynamics(
 ) -> Sample:
     """Frames of independent Langevin trajectories under a level of theory.
 
-    A trajectory counts up to where a bond of the start is longer than one and a half times its length there, or other
-    atoms have come as close as a bond; its frames from there on are dropped. A warning is given if the kinetic energy
-    is not that of the temperature.
+    A trajectory counts up to where it has other bonds than the start (`stability.whole_frames`: one is longer than one
+    and a half times its length there, or other atoms have come as close); its frames from there on are dropped. A
+    warning is given if the kinetic energy is not that of the temperature.
 
     Args:
         molecule: what `geometry` takes.
@@ -161,7 +160,7 @@ def from_dynamics(
     with progress_bar(f"sample {level}" if progress else None, total=frames, unit="frame") as bar:
         ran = map(_trajectories, tasks) if executor is None else executor.map(_trajectories, tasks)
         for number, (count, run) in enumerate(zip(counts, chain.from_iterable(ran))):
-            usable = slice(first, min(first + count, _whole_frames(start, run.pos)))
+            usable = slice(first, min(first + count, stability.whole_frames(start.numbers, start.positions, run.pos)))
             kept.append((run.pos[usable], run.potential_energy[usable], run.temperature[usable]))
             trajectory += [number] * len(kept[-1][0])
             bar.update(count)
@@ -246,7 +245,7 @@ def from_normal_modes(
     amplitude = spread * np.random.default_rng([seed, 0]).normal(size=(frames, len(squared)))
     shift = (amplitude @ modes.T / np.sqrt(mass)).reshape(frames, len(atoms), 3)
     pos = atoms.positions - atoms.get_center_of_mass() + shift
-    whole = np.array([_whole_frames(atoms, frame[None]) == 1 for frame in pos])
+    whole = np.array([stability.whole_frames(atoms.numbers, atoms.positions, frame[None]) == 1 for frame in pos])
     if not whole.any():
         raise RuntimeError(f"all {frames} frames of {atoms.symbols} are of broken molecules; lower the temperature")
     harmonic = energy + (amplitude**2 * squared).sum(axis=1) / 2
@@ -347,18 +346,6 @@ def _trajectories(task: tuple[list[Atoms], str, dict[str, Any], dict[str, Any]])
     if level == "mmff":
         potential = potential.replicas(starts[0])
     return dynamics.langevin(starts, potential, **how)
-
-
-def _whole_frames(start: Atoms, pos: np.ndarray) -> int:
-    """How many of the frames pos (frames, atoms, 3) come before the first with other bonds than the start."""
-    i, j = np.triu_indices(len(start), 1)
-    first = np.linalg.norm(start.positions[i] - start.positions[j], axis=-1)  # (pairs,)
-    radii = covalent_radii[start.numbers]
-    sum_of_radii = radii[i] + radii[j]
-    bonded = first < 1.25 * sum_of_radii
-    distance = np.linalg.norm(pos[:, i] - pos[:, j], axis=-1)  # (frames, pairs)
-    whole = np.where(bonded, distance < 1.5 * first, distance > sum_of_radii).all(axis=1)
-    return int(whole.argmin()) if not whole.all() else len(pos)
 
 
 def _check_temperature(measured: float, target: float, atoms: int, frames: int, spacing: float) -> None:

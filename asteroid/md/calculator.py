@@ -1,26 +1,43 @@
 """The border to ASE: a force field as an ASE calculator, and ASE's calculators in our units."""
 
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from torch import Tensor
 
 from asteroid import state
 from asteroid.domain import Domain
-from asteroid.evaluator import Evaluator
 from asteroid.units import KCAL_PER_MOL_IN_EV
 
-if TYPE_CHECKING:
-    from asteroid.force_field import ForceField
+EnergyAndForce = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Positions (frames, atoms, 3), Å, to energies (frames,), kcal/mol, and forces (frames, atoms, 3), per Å."""
 
 
-def frame_by_frame(
-    calculator: Calculator, atoms: Atoms, go_on: bool = False
-) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+class Potential(Protocol):
+    """What the calculator and dynamics need of a force field: a `ForceField`, or one of the baselines'.
+
+    Attributes:
+        z: (atoms,) atomic numbers in the order of training.
+        provenance: how it came about, with the charge of its labels.
+        domain: what it has seen of its molecule; None where it does not say.
+    """
+
+    @property
+    def z(self) -> Tensor: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+    @property
+    def domain(self) -> Domain | None: ...
+    def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> EnergyAndForce:
+        """Energies and forces of many frames at once, for atoms of these numbers; see `ForceField.evaluator`."""
+
+
+def frame_by_frame(calculator: Calculator, atoms: Atoms, go_on: bool = False) -> EnergyAndForce:
     """Energies and forces of many frames by any ASE calculator, in our units.
 
     Args:
@@ -62,28 +79,19 @@ class StatefulCalculator(Calculator):
 
 
 class ForceFieldCalculator(StatefulCalculator):
-    """ASE calculator of a ForceField: energy, the same as free energy, in eV, forces in eV/Å.
+    """ASE calculator of a force field: energy, the same as free energy, in eV, forces in eV/Å.
 
     It can be pickled and copied at any time. It warns once, at the first geometry outside the force field's `domain`.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
 
-    def __init__(self, force_field: "ForceField"):
+    def __init__(self, force_field: Potential):
         super().__init__()
         self.force_field = force_field
-        self._evaluator: Evaluator | None = None
+        self._evaluator: EnergyAndForce | None = None
         self._numbers: np.ndarray | None = None
         self._warned = False
-
-    @property
-    def domain(self) -> Domain | None:
-        """`ForceField.domain`; None of a baseline, which keeps none."""
-        return getattr(self.force_field, "domain", None)
-
-    def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> Evaluator:
-        """`ForceField.evaluator`, in kcal/mol, by which dynamics moves many replicas at once."""
-        return self.force_field.evaluator(numbers, calls)
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
         """Fill `results` with energies and forces; ValueError for another molecule or charge, or a periodic one."""
@@ -91,7 +99,8 @@ class ForceFieldCalculator(StatefulCalculator):
         state.check_alone(self.atoms)
         state.check_trained(self.atoms, self.force_field.provenance)
         if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
-            self._evaluator, self._numbers = self.evaluator(self.atoms.numbers), self.atoms.numbers
+            self._numbers = self.atoms.numbers
+            self._evaluator = self.force_field.evaluator(self._numbers)
         if not self._warned:
             self._warn_outside_domain()
         energy, force = self._evaluator(self.atoms.positions[None])
@@ -99,9 +108,10 @@ class ForceFieldCalculator(StatefulCalculator):
         self.results = {"energy": total, "free_energy": total, "forces": force[0] * KCAL_PER_MOL_IN_EV}
 
     def _warn_outside_domain(self) -> None:
-        if self.domain is None or not np.array_equal(self.atoms.numbers, self.force_field.z.numpy(force=True)):
+        domain = self.force_field.domain
+        if domain is None or not np.array_equal(self.atoms.numbers, self.force_field.z.numpy(force=True)):
             return  # atoms in another order have other pairs
-        if beyond := self.domain.left_by(torch.as_tensor(self.atoms.positions)):
+        if beyond := domain.left_by(torch.as_tensor(self.atoms.positions)):
             self._warned = True
             message = f"the force field extrapolates: {beyond}; it says so once"
             warnings.warn(message, stacklevel=2)

@@ -1,10 +1,10 @@
 """Molecular dynamics of many replicas of a molecule at once, and whether they stay together."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import overload
 
 import numpy as np
 from ase import Atoms
@@ -13,21 +13,13 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.units import fs
 
 from asteroid import machine, state
-from asteroid.md.calculator import frame_by_frame
+from asteroid.md import stability
+from asteroid.md.calculator import EnergyAndForce, Potential, frame_by_frame
 from asteroid.units import BOLTZMANN, MASS, WAVENUMBER
-
-EnergyAndForce = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Positions (replicas, atoms, 3), Å, to energies (replicas,), kcal/mol, and forces (replicas, atoms, 3), per Å."""
 
 STEPS_PER_PERIOD = 5  # fewer are warned of; below π Verlet is unstable for any oscillator
 
 _FRAMES_AT_ONCE = 32  # of the Hessian's, which bounds the memory
-
-
-class Batched(Protocol):
-    """What computes all replicas at once: a ForceField, or its calculator."""
-
-    def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> EnergyAndForce: ...
 
 
 @dataclass(frozen=True)
@@ -66,9 +58,9 @@ class Trajectory:
 
 
 @overload
-def langevin(atoms: Atoms, potential: Batched | Calculator, **settings) -> Trajectory: ...
+def langevin(atoms: Atoms, potential: Potential | Calculator, **settings) -> Trajectory: ...
 @overload
-def langevin(atoms: Sequence[Atoms], potential: Batched | Calculator, **settings) -> list[Trajectory]: ...
+def langevin(atoms: Sequence[Atoms], potential: Potential | Calculator, **settings) -> list[Trajectory]: ...
 def langevin(
     atoms,
     potential,
@@ -99,14 +91,15 @@ def langevin(
     Args:
         atoms: start, or one for each replica, all of the same atoms in the same order; not changed. A calculator sees
             all that the first one says, such as its charge.
-        potential: a ForceField, or any ASE calculator, which computes one replica after another.
+        potential: a ForceField, or any ASE calculator, which computes one replica after another. (A calculator of a
+            force field is slower than the force field itself, its `force_field`.)
         steps: number of steps.
         temperature: K.
         timestep: fs.
         friction: 1/fs.
         every: steps between two frames kept.
-        limit: largest distance between two atoms of a molecule that is whole, Å; by default twice that at the start,
-            which no conformation reaches and which the parts of a broken molecule pass within a picosecond.
+        limit: largest distance between two atoms of a molecule that is whole, Å; None: `stability.extent_limit` of the
+            start.
         seed: of velocities and noise; each replica has a stream of its own, whatever others there are.
 
     Returns:
@@ -148,7 +141,7 @@ def langevin(
     affordable = min(5, steps * len(starts) // (10 * 6 * len(starts[0])))
     if frequencies := [highest_frequency(start, potential) for start in starts[:affordable]]:
         _warn_of_long_steps(timestep, max(frequencies))
-    domain = getattr(potential, "domain", None)
+    domain = potential.domain if _computes_at_once(potential) else None
     if domain is not None and domain.temperature is not None and temperature > 1.01 * domain.temperature:
         warnings.warn(
             f"the simulation is at {temperature:g} K, and the force field has learned from frames sampled at "
@@ -163,7 +156,7 @@ def langevin(
     return trajectories[0] if isinstance(atoms, Atoms) else trajectories
 
 
-def highest_frequency(atoms: Atoms, potential: Batched | Calculator) -> float:
+def highest_frequency(atoms: Atoms, potential: Potential | Calculator) -> float:
     """Wavenumber of the fastest vibration, 1/cm, from the mass-weighted Hessian by central differences of forces.
 
     Args:
@@ -195,19 +188,23 @@ def _warn_of_long_steps(timestep: float, wavenumber: float) -> None:
         )
 
 
-def _batch(potential: Batched | Calculator, atoms: Atoms, calls: int) -> EnergyAndForce:
+def _batch(potential: Potential | Calculator, atoms: Atoms, calls: int) -> EnergyAndForce:
     state.check_alone(atoms)
-    if hasattr(potential, "evaluator"):
-        state.check_trained(atoms, getattr(getattr(potential, "force_field", potential), "provenance", {}))
+    if _computes_at_once(potential):
+        state.check_trained(atoms, potential.provenance)
         return potential.evaluator(atoms.numbers, calls)
     return frame_by_frame(potential, atoms)
+
+
+def _computes_at_once(potential: Potential | Calculator) -> bool:
+    return hasattr(potential, "evaluator")
 
 
 class _Guarded:
     """Energy and force of replicas of which some may have exploded: those get NaN, and the others what they should."""
 
-    def __init__(self, potential: Batched | Calculator, atoms: Atoms, calls: int):
-        self.batch, self.at_once = _batch(potential, atoms, calls), hasattr(potential, "evaluator")
+    def __init__(self, potential: Potential | Calculator, atoms: Atoms, calls: int):
+        self.batch, self.at_once = _batch(potential, atoms, calls), _computes_at_once(potential)
         self.cause = "positions are no longer finite"
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,13 +229,13 @@ class _Replica:
         if len(atoms) > 1:
             Stationary(atoms, preserve_temperature=False)  # rescaled, inner motion would be too hot
         self.start, self.velocity = atoms.positions, atoms.get_velocities() * fs
-        self.limit = 2 * _largest_distance(atoms.positions) if limit is None else limit
+        self.limit = stability.extent_limit(atoms.positions) if limit is None else limit
         self.rows: list[tuple] = []
         self.failure: str | None = None
 
     def keep(self, step: int, timestep: float, x: np.ndarray, v: np.ndarray, energy: float, cause: str) -> None:
-        """Keep a frame, and judge it; `cause` is why it may hold no numbers."""
-        distance = _largest_distance(x)
+        """Keep a frame, and note whether the molecule is still whole; `cause` is why it may hold no numbers."""
+        distance = stability.largest_distance(x)
         if not (np.isfinite(distance) and np.isfinite(energy) and np.isfinite(v).all()):
             self.failure = f"came apart before step {step}: {cause}"
             return
@@ -297,8 +294,3 @@ def _run(
                 v += of_acceleration * acceleration - of_velocity * v + kick
             for replica, *now in zip(replicas, x, v, energy, strict=True):
                 replica.keep(first + every, h, *now, potential.cause)
-
-
-def _largest_distance(pos: np.ndarray) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):  # of a molecule that has exploded
-        return float(np.linalg.norm(pos[:, None] - pos[None], axis=-1).max())

@@ -1,18 +1,38 @@
-"""Does a simulated molecule stay itself? Bonds, energy drift, distances, vibrations and times to failure."""
+"""Does a simulated molecule stay itself? Bonds, energy drift, distances, vibrations and times to failure.
+
+There are three measures of a broken molecule, each for a question of its own:
+
+- by its extent (`LARGEST_EXTENT`): the paper's measure, which needs no bonds. It ends a simulation, and is what
+  records call the largest distance.
+- by a bond that deviates (`BOND_LIMIT`): that of Fu et al., which sees a collapse earlier. Records count failures by it
+  beside the paper's.
+- by other bonds than the start (`LONGEST_BOND`, `SHORTEST_CONTACT`): the strictest, for frames that are to be labelled,
+  of which none may be of another molecule.
+"""
 
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ase.data import covalent_radii
 from scipy import signal, stats
 from scipy.spatial.transform import Rotation
 
-from asteroid.md.dynamics import Trajectory
 from asteroid.units import WAVENUMBER
+
+if TYPE_CHECKING:
+    from asteroid.md.dynamics import Trajectory
+
+LARGEST_EXTENT = 2.0
+"""Largest distance between two atoms in parts of that at the start: no conformation reaches it, and the parts of a
+broken molecule pass it within a picosecond."""
 
 BOND_LIMIT = 0.5
 """Å by which a bond may deviate before a simulation counts as collapsed (Fu et al. 2023)."""
+
+LONGEST_BOND, SHORTEST_CONTACT = 1.5, 1.0
+"""Of frames to label: length of a bond at most, in parts of that at the start, and distance of atoms that have none, at
+least, in sums of their covalent radii."""
 
 _BONDED = 1.25  # times the sum of the covalent radii
 
@@ -46,8 +66,35 @@ def bond_lengths(pos: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.linalg.norm(pos[..., pairs[:, 0], :] - pos[..., pairs[:, 1], :], axis=-1)
 
 
+def largest_distance(pos: np.ndarray) -> float:
+    """Largest distance between two atoms of pos (atoms, 3), Å."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of a molecule that has exploded
+        return float(np.linalg.norm(pos[:, None] - pos[None], axis=-1).max())
+
+
+def extent_limit(start: np.ndarray) -> float:
+    """Largest distance between two atoms at which a molecule counts as whole, Å, by its start (atoms, 3)."""
+    return LARGEST_EXTENT * largest_distance(start)
+
+
+def whole_frames(z: np.ndarray, start: np.ndarray, pos: np.ndarray) -> int:
+    """How many frames come before the first with other bonds than the start.
+
+    Args:
+        z: (atoms,) atomic numbers.
+        start: (atoms, 3), Å.
+        pos: (frames, atoms, 3), Å.
+    """
+    pairs = np.stack(np.triu_indices(len(z), 1), axis=1)
+    first, distance = bond_lengths(start, pairs), bond_lengths(pos, pairs)  # (pairs,), (frames, pairs)
+    sum_of_radii = covalent_radii[np.asarray(z)][pairs].sum(axis=1)
+    bonded = first < _BONDED * sum_of_radii
+    whole = np.where(bonded, distance < LONGEST_BOND * first, distance > SHORTEST_CONTACT * sum_of_radii).all(axis=1)
+    return len(pos) if whole.all() else int(whole.argmin())
+
+
 def time_to_failure(
-    trajectory: Trajectory, pairs: np.ndarray | None = None, lengths: np.ndarray | None = None
+    trajectory: "Trajectory", pairs: np.ndarray | None = None, lengths: np.ndarray | None = None
 ) -> tuple[float, bool]:
     """When a simulation failed, or how long it lasted.
 
@@ -72,7 +119,7 @@ def time_to_failure(
     return float(trajectory.time[-1]), not trajectory.stable
 
 
-def energy_drift(trajectory: Trajectory) -> float:
+def energy_drift(trajectory: "Trajectory") -> float:
     """Slope of the total energy of a run without friction, kcal/mol/ps, by least squares."""
     return float(np.polyfit(trajectory.time / 1000, trajectory.total_energy, 1)[0])
 
@@ -195,7 +242,7 @@ def mean_time_to_failure(time: np.ndarray, failed: np.ndarray) -> Interval:
     return Interval(total / failures, float(low), float(2 * total / stats.chi2.ppf(0.025, 2 * failures)))
 
 
-def frames_to_play(trajectory: Trajectory, frames: int = 150) -> np.ndarray:
+def frames_to_play(trajectory: "Trajectory", frames: int = 150) -> np.ndarray:
     """At most so many frames (frames, atoms, 3), Å, evenly spaced, each turned onto the first to stay in view."""
     step = -(-len(trajectory.pos) // frames)
     pos = trajectory.pos[::step]
