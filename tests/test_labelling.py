@@ -25,6 +25,7 @@ from asteroid.datasets import DatasetError, loading
 from asteroid.levels import embed, labelling, sampling
 from asteroid.levels.gfn2 import GFN2
 from asteroid.levels.labelling import label
+from asteroid.levels import ledger as ledgers
 
 pytestmark = tiny.needs("rdkit", "tblite")
 
@@ -133,9 +134,9 @@ def test_a_line_that_a_kill_cut_short_is_made_anew(frames, ledger, monkeypatch):
 
 def test_a_geometry_is_known_again_to_the_digits_of_a_file(frames):
     z, pos = frames.z.numpy(), frames.pos[0].numpy().round(4)
-    key = labelling.geometry_key(z, pos)
-    assert key == labelling.geometry_key(z, pos + 4e-5) and key != labelling.geometry_key(z[::-1], pos)
-    assert key != labelling.geometry_key(z, pos + 2e-4 * np.eye(6, 3))
+    key = ledgers.geometry_key(z, pos)
+    assert key == ledgers.geometry_key(z, pos + 4e-5) and key != ledgers.geometry_key(z[::-1], pos)
+    assert key != ledgers.geometry_key(z, pos + 2e-4 * np.eye(6, 3))
 
 
 def test_failures_are_recorded_skipped_and_tried_again_on_demand(frames, ledger, monkeypatch):
@@ -332,7 +333,7 @@ def test_a_full_disk_is_one_error_that_keeps_what_is_there(frames, ledger, monke
             raise OSError(28, "No space left on device")
 
     with pytest.raises(DatasetError, match="No space left on device.*goes on with the labels that are there"):
-        labelling._append(Full(), {"frame": 3})
+        ledgers.append(Full(), {"frame": 3})
     assert len(label(frames, "gfn2", ledger, **QUIET)) == 6
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from asteroid import datasets, statistics
 from asteroid.book import comparison
-from asteroid.levels import labelling
+from asteroid.levels.ledger import read_labels
 from asteroid.md import stability
 from asteroid.profiles import Profile, simulated
 from asteroid.runs import RunSpec, simulations, sweeps, toy
@@ -373,7 +373,7 @@ def label_cost(evidence: Evidence) -> Finding:
         ledgers = [folder / f"{molecule}_{level}.jsonl" for level in ("ccsd(t)", "pbe")]
         if all(ledger.exists() for ledger in ledgers):
             # The first label of a session takes longer by the start of its program.
-            seconds = [[row["seconds"] for row in labelling.rows(ledger) if row["frame"]] for ledger in ledgers]
+            seconds = [[row["seconds"] for row in read_labels(ledger) if row["frame"]] for ledger in ledgers]
             ratios[molecule] = np.median(seconds[0]) / np.median(seconds[1])
     if not ratios:
         return Finding("these labels were not timed", OTHER_DATA)

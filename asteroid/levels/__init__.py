@@ -8,11 +8,15 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from asteroid.levels import registry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +31,8 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     copied, also after use.
 
     Args:
-        level: one of those in `overview()`, such as "ccsd(t)".
+        level: one of those in `overview()`, such as "ccsd(t)", with or without a basis set, such as
+            "mp2/cc-pvtz"; one that was registered, or "module:function", see `register`; or a sum of such, see `sums`.
         code: which program computes; None: the first of the level's that is installed, as `overview()` lists them.
         settings: `lj`: epsilon (eV), sigma (Å) and cutoff (Å). `mmff`: reference, an `ase.Atoms` near a minimum from
             which bonds are perceived, by default the first that is calculated. `hf` and up: basis ("cc-pvdz") and
@@ -42,10 +47,22 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
         ValueError: an unknown level, code or setting; the message lists the known ones.
         ImportError: the code is not installed; the message has the command that installs it.
     """
+    from asteroid.levels import external, sums
+
+    parts = sums.terms(level)
+    if len(parts) > 1 or parts[0][0] != 1:
+        return sums.Sum([calculator(one, code=code, **settings) for _, one in parts], [factor for factor, _ in parts])
+    if (make := registry.found(level)) is not None:
+        built = external.External(level, make, **settings)
+        built.code = level
+        return built
+    level, _, basis = level.partition("/")
+    if basis and settings.setdefault("basis", basis) != basis:
+        raise ValueError(f"the level says the basis {basis}, and basis is {settings['basis']!r}; leave out one")
     known = [entry for entry in _LEVELS if entry.level == level]
     if not known:
-        names = dict.fromkeys(entry.level for entry in _LEVELS)
-        raise ValueError(f"unknown level {level!r}; known: {', '.join(names)}")
+        names = [*dict.fromkeys(entry.level for entry in _LEVELS), *registry.registered()]
+        raise ValueError(f"unknown level {level!r}; known: {', '.join(names)}, and module:function")
     if code is not None:
         codes = ", ".join(entry.code for entry in known)
         known = [entry for entry in known if entry.code == code]
@@ -65,6 +82,25 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     built = kind(**settings)
     built.code = usable[0].code
     return built
+
+
+def register(name: str, make: "Callable[..., Calculator]") -> None:
+    """Make an ASE calculator a level, for this process and for those that label for it.
+
+    Args:
+        name: of the level, such as "mace-off".
+        make: a function of a module, or a class, that returns a new calculator. If it takes `charge`, it is told the
+            molecule's; if not, only neutral molecules are computed. It may start a program, which is on one thread if
+            it keeps to OMP_NUM_THREADS.
+
+    Raises:
+        ValueError: if the name is taken, or would be read as a sum, a basis set or a module.
+    """
+    if not re.fullmatch(r"\w[\w().-]*", name):
+        raise ValueError(f"{name!r} cannot be the name of a level; expected letters, digits and any of '().-_'")
+    if name in [entry.level for entry in _LEVELS]:
+        raise ValueError(f"{name!r} is a level already; choose another name")
+    registry.add(name, make)
 
 
 def version(code: str) -> str:

@@ -22,7 +22,7 @@ import torch
 from asteroid import datasets
 from asteroid.datasets import sources
 from asteroid.files import locked
-from asteroid.levels.labelling import geometry_key
+from asteroid.levels.ledger import geometry_key
 
 _PSI4 = {"code": "Psi4", "code_version": "1.3.2", "basis": "cc-pVDZ"}
 _COUPLED_CLUSTER = "density-fitted SCF and correlation (cc-pVDZ-JKFIT, cc-pVDZ-RI), frozen core, analytic gradient"

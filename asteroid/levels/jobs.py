@@ -5,9 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from asteroid import datasets, files, processes, state, units
+from asteroid import datasets, processes, state, units
 from asteroid.datasets import readers, sources
 from asteroid.levels.labelling import label
+from asteroid.levels.ledger import ledger_name
 
 
 def run(
@@ -45,7 +46,7 @@ def run(
         if not 0 < frames <= len(found.pos):
             raise ValueError(f"the number of frames is {frames}; {name} has {len(found.pos)} frames")
         found.pos = found.pos[:frames]
-    ledger = output or Path(f"{files.short(name)}_{level}.jsonl")
+    ledger = output or Path(ledger_name(name, level))
     if ledger.suffix in (".npz", ".json"):
         raise ValueError(f"the output is {ledger}, where the finished set goes; name the ledger .jsonl")
     if at_once < 1:

@@ -1,7 +1,6 @@
 """Labels of many frames: each is kept as soon as it is made, with the seconds that it took.
 
-The ledger is a file of JSON lines that only grows. A line that starts a session says what is computed and where; each
-other line is one label, or why there is none. A job that was stopped goes on at the frame after its last whole line.
+A job that was stopped goes on at the frame after the last whole line of its ledger.
 """
 
 import hashlib
@@ -9,9 +8,10 @@ import json
 import os
 import pickle
 import platform
+import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -28,12 +28,12 @@ from asteroid.datasets import LabelledSet
 from asteroid.datasets.checks import LARGEST_FORCE, check_geometries
 from asteroid.datasets.consistency import check_isomers
 from asteroid.datasets.sources import DatasetError
+from asteroid.levels import registry, sums
 from asteroid.levels.ab_initio import FUNCTIONALS
+from asteroid.levels.ledger import TASK, append, geometry_key, ledger_name, opened, read
 from asteroid.levels.molecules import SHORTEST, check_closed_shell, check_molecule
 from asteroid.machine import progress_bar
 
-# What must not change from one session of a ledger to the next.
-_TASK = ("molecule", "level", "code", "settings", "z")
 # Attributes of a calculator that say how it computes; lj keeps its own in `parameters`.
 _SETTINGS = ("charge", "basis", "grid", "parameters")
 _THEORY = {"lj": "Lennard-Jones", "mmff": "MMFF94", "gfn2": "GFN2-xTB"}
@@ -64,8 +64,9 @@ def label(
 
     Args:
         frames: of one molecule.
-        level: of `levels.overview()`.
-        ledger: file of JSON lines, made if it is not there.
+        level: as in `levels.calculator`. Of a sum of levels, each has a ledger of its own, so that labels which another
+            sum or the level alone has needed are used again.
+        ledger: file of JSON lines, made if it is not there; of a sum, its folder holds `ledger_name` of each level.
         molecule: name; None: what the frames' `molecule` or provenance says.
         executor: any concurrent.futures executor of processes; None: one frame after the other, here.
         retry: try frames again that failed earlier.
@@ -87,6 +88,9 @@ def label(
             writing to it; no frame has a label; or the frames are in another unit than Å.
     """
     ledger = Path(ledger)
+    if len(terms := sums.terms(level)) > 1:
+        how = {"molecule": molecule, "executor": executor, "retry": retry, "progress": progress}
+        return _labels_of_sum(frames, level, terms, ledger, **how, **settings)
     z, pos = np.asarray(frames.z).astype(int), np.asarray(frames.pos, dtype=np.float64)
     known = getattr(frames, "provenance", {})
     molecule = molecule or getattr(frames, "molecule", None) or known.get("molecule")
@@ -101,7 +105,7 @@ def label(
         check_closed_shell(sampled.get("multiplicity"), molecule)
         settings.setdefault("charge", sampled.get("charge", 0))
     _check_frames(molecule, z, pos)
-    sessions, rows = _read(ledger)
+    sessions, rows = read(ledger)
     if sessions and sessions[-1]["level"] == level:  # not another code that was installed meanwhile
         settings.setdefault("code", sessions[-1]["code"])
     calculator = levels.calculator(level, **settings)
@@ -109,7 +113,8 @@ def label(
     plain = {name: value for name, value in plain.items() if value not in (None, {})}
     # As JSON has it, to compare with what was read.
     session = json.loads(json.dumps({"molecule": molecule, "level": level, "code": calculator.code, "settings": plain}))
-    session |= {"code_version": levels.version(calculator.code), "z": z.tolist(), "machine": _machine()}
+    version = getattr(calculator, "version", None) or levels.version(calculator.code)
+    session |= {"code_version": version, "z": z.tolist(), "machine": _machine()}
     _check_same_task(ledger, sessions, session)
     _check_same_frames(ledger, rows, z, pos)
     todo = [k for k in range(len(pos)) if k not in rows or (retry and "failure" in rows[k])]
@@ -118,39 +123,54 @@ def label(
         settings["code"] = calculator.code
         wanted = f"{molecule} {level}" if progress else None
         done = len(pos) - len(todo)
-        with _opened(ledger) as opened, progress_bar(wanted, total=len(pos), initial=done, unit="label") as bar:
+        with opened(ledger) as file, progress_bar(wanted, total=len(pos), initial=done, unit="label") as bar:
             lines = [session]  # written with the first row: a task that is refused leaves no trace
             for k, row in _computed(todo, z, pos, level, settings, executor):
                 rows[k] = {"frame": k, "geometry": geometry_key(z, pos[k]), **row}
                 for line in (*lines, rows[k]):
-                    _append(opened, line)
+                    append(file, line)
                 lines = []
                 bar.update()
     return _labelled(z, pos, rows, sessions, known)
 
 
-def rows(ledger: str | os.PathLike) -> list[dict[str, Any]]:
-    """The labels of a ledger as they are, without the code that made them.
-
-    Returns:
-        For each frame that has a label, in their order: molecule, level, code, frame, E (kcal/mol), F (kcal/mol/Å) and
-        seconds. The first label of a session takes longer by the start of its program.
-
-    Raises:
-        DatasetError: the ledger is damaged or not there.
-    """
-    sessions, labels = _read(Path(ledger))
-    if not sessions:
-        raise DatasetError(f"{ledger} is not there or holds nothing; make it with `python -m asteroid label`")
-    about = {name: sessions[-1][name] for name in ("molecule", "level", "code")}
-    return [about | row for _, row in sorted(labels.items()) if "failure" not in row]
+def _labels_of_sum(
+    frames: Frames, level: str, terms: Sequence[tuple[float, str]], ledger: Path, retry: bool, **how: Any
+) -> LabelledSet:
+    """The sum of labels, of the frames that have one of every level; its seconds are theirs together."""
+    molecule = how["molecule"] or getattr(frames, "molecule", None) or getattr(frames, "provenance", {}).get("molecule")
+    parts = [
+        label(frames, one, ledger.with_name(ledger_name(molecule or "frames", one)), retry=retry, **how)
+        for _, one in terms
+    ]
+    first, rest = parts[0], parts[1:]
+    common = torch.arange(len(first))
+    for part in rest:
+        common = common[torch.isin(common, first.paired_with(part)[0])]
+    if not len(common):
+        raise DatasetError(f"no frame of {first.molecule} has a label of every level of {level}")
+    first = first[common]
+    columns = {"energy": 0.0, "force": 0.0, "seconds": 0.0}
+    for (factor, _), part in zip(terms, parts, strict=True):
+        _, theirs = first.paired_with(part)
+        columns["energy"] += factor * part.energy[theirs]
+        columns["force"] += factor * part.force[theirs]
+        columns["seconds"] += part.seconds[theirs]
+    provenance = first.provenance | {
+        "theory": sums.in_words([(factor, part.provenance["theory"]) for (factor, _), part in zip(terms, parts)]),
+        "failures": len(np.asarray(frames.pos)) - len(common),
+    }
+    for name in ("code", "code_version", "machine"):
+        provenance[name] = ", ".join(dict.fromkeys(part.provenance[name] for part in parts))
+    provenance["settings"] = state.recorded(first.provenance["settings"])
+    return first.derived(level=level, provenance=provenance, **columns)
 
 
 def _computed(
     todo: list[int], z: np.ndarray, pos: np.ndarray, level: str, settings: Mapping[str, Any], executor: Executor | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Frame numbers and their labels, as they come."""
-    task = pickle.dumps((level, dict(settings)))
+    task = pickle.dumps((level, registry.registered().get(level), dict(settings)))
     if executor is None:
         yield from ((k, _label_one(task, z, pos[k])) for k in todo)
         return
@@ -186,7 +206,9 @@ def _label_alone(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
         for calculator in _CALCULATORS.values():
             getattr(calculator, "close", lambda: None)()  # Psi4's program
         _CALCULATORS.clear()
-        level, settings = pickle.loads(task)
+        level, make, settings = pickle.loads(task)
+        if make is not None:  # in another process it is not known yet
+            registry.add(level, make)
         _CALCULATORS[task] = levels.calculator(level, **settings)
     atoms = Atoms(z, pos, calculator=_CALCULATORS[task])
     start = time.perf_counter()
@@ -201,46 +223,6 @@ def _label_alone(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
     if (mean := np.linalg.norm(force, axis=1).mean()) > LARGEST_FORCE:  # one such frame and the whole set is refused
         return {"failure": f"the mean force is {mean:.3g} kcal/mol/Å; did the trajectory explode?", "seconds": seconds}
     return {"E": energy, "F": force.tolist(), "seconds": seconds}
-
-
-def _read(ledger: Path) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]]:
-    """The sessions of a ledger, and its last line about each frame; a last line cut short does not count."""
-    if not ledger.exists():
-        return [], {}
-    sessions, rows = [], {}
-    lines = ledger.read_bytes().split(b"\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            content = json.loads(line)
-            if "frame" not in content:
-                sessions.append({key: content[key] for key in (*_TASK, "code_version", "machine")})
-            elif sessions:
-                _check_label(content, len(sessions[-1]["z"]))
-                rows[content["frame"]] = content
-        except (ValueError, KeyError, TypeError):
-            raise DatasetError(
-                f"Line {number} of {ledger} is not that of a ledger of labels. If it is one, delete that line and the "
-                "frame will be labelled again; if not, choose another file."
-            ) from None
-        if not sessions:
-            raise DatasetError(
-                f"{ledger} does not begin with a line that says what its labels are of; choose another file."
-            )
-    if lines[-1].strip() and not any(
-        lines[-1].startswith(start[: len(lines[-1])]) for start in (b'{"molecule"', b'{"frame"')
-    ):
-        raise DatasetError(f"{ledger} is no ledger of labels; choose another file.")
-    return sessions, rows
-
-
-def _check_label(content: Mapping[str, Any], atoms: int) -> None:
-    """Raise a ValueError, KeyError or TypeError for a line that says less than a label of so many atoms must."""
-    if not (isinstance(content["frame"], int) and "geometry" in content):
-        raise KeyError("frame and geometry")
-    if "failure" not in content:
-        force = np.array(content["F"]).reshape(atoms, 3)
-        if not np.isfinite([*force.flat, content["E"], content["seconds"]]).all():
-            raise ValueError("not finite")
 
 
 def _check_frames(molecule: str, z: np.ndarray, pos: np.ndarray) -> None:
@@ -265,45 +247,9 @@ def _first_whole(z: np.ndarray, pos: np.ndarray) -> np.ndarray:
     return pos[0]
 
 
-@contextmanager
-def _opened(ledger: Path) -> Iterator[IO[bytes]]:
-    """The ledger to write at its end, without what a kill left of its last line; nobody else writes to it meanwhile."""
-    with ExitStack() as stack:
-        with _write_errors(ledger):
-            try:
-                stack.enter_context(files.locked(ledger, wait=False))
-            except Timeout:
-                raise DatasetError(
-                    f"another call is writing to {ledger}; wait until it has ended, or choose another file"
-                ) from None
-            # Unbuffered, so that a line is in the file when the next frame begins.
-            opened = stack.enter_context(open(ledger, "ab", buffering=0))
-            opened.truncate(ledger.read_bytes().rfind(b"\n") + 1)
-        yield opened
-
-
-def _append(opened: IO[bytes], content: Mapping[str, Any]) -> None:
-    line = (json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    with _write_errors(Path(opened.name)):
-        while line:  # a disk that fills up takes a part of it without an error
-            line = line[opened.write(line) :]
-
-
-@contextmanager
-def _write_errors(ledger: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        cause = error.strerror or error
-        raise DatasetError(
-            f"Writing {ledger} failed ({cause}); free space or choose another folder, and call again: it goes on with "
-            "the labels that are there."
-        ) from None
-
-
 def _check_same_task(ledger: Path, sessions: list[dict[str, Any]], session: dict[str, Any]) -> None:
     for earlier in sessions:
-        for key in _TASK:
+        for key in TASK:
             if earlier[key] != session[key]:
                 raise DatasetError(
                     f"{ledger} holds labels of {key} {earlier[key]!r}, not {session[key]!r}; choose another file."
@@ -319,26 +265,26 @@ def _check_same_frames(ledger: Path, rows: dict[int, dict[str, Any]], z: np.ndar
             )
 
 
-def geometry_key(z: np.ndarray, pos: np.ndarray) -> str:
-    """16 hexadecimal digits by which a geometry z (atoms,), pos (atoms, 3) is known again, to 1e-4 Å."""
-    grid = np.rint(np.where(np.isfinite(pos), pos, 0) * 1e4).astype("<i4")
-    return hashlib.sha256(z.astype("<i4").tobytes() + grid.tobytes()).hexdigest()[:16]
-
-
 def _labelled(
     z: np.ndarray, pos: np.ndarray, rows: dict[int, dict], sessions: list[dict], known: Mapping[str, Any]
 ) -> LabelledSet:
     ours = {k: row for k, row in sorted(rows.items()) if k < len(pos)}
     made = {k: row for k, row in ours.items() if "failure" not in row}
     last = sessions[-1]
-    settings = {key: value for key, value in last["settings"].items() if key != "grid" or last["level"] in FUNCTIONALS}
+    settings = {
+        key: value
+        for key, value in last["settings"].items()
+        if key != "grid" or last["level"].partition("/")[0] in FUNCTIONALS
+    }
     if not made:
         reason = next(iter(ours.values()))["failure"] if ours else "there is none"
         raise DatasetError(
             f"None of the {len(pos)} frames of {last['molecule']} has a {last['level']} label: {reason}. What "
             "was mended meanwhile is tried again by retry=True (--retry)."
         )
-    theory = _THEORY.get(last["level"], f"{last['level'].upper()}/{last['settings'].get('basis')}")
+    name, basis = last["level"].partition("/")[0], last["settings"].get("basis")
+    settings = {key: value for key, value in last["settings"].items() if key != "grid" or name in FUNCTIONALS}
+    theory = _THEORY.get(name, f"{name.upper()}/{basis}" if basis else name)
     sampling = {key: known[key] for key in ("smiles", "sampling", "sampling_level", "temperature_K") if key in known}
     provenance = {
         **sampling,

@@ -83,7 +83,7 @@ class MoleculeCalculator(StatefulCalculator):
             MachineError: a lack of disk or memory, or a program that was ended.
         """
         super().calculate(atoms, properties, system_changes)
-        charge = check_molecule(self.atoms, self.charge)
+        charge = self._check()
         if vars(self).get("_process") != os.getpid():  # a fork's copy of what runs is its parent's
             for name in self._programs:
                 vars(self).pop(name, None)
@@ -100,6 +100,10 @@ class MoleculeCalculator(StatefulCalculator):
                 raise MachineError.of(error) from error
             raise
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+
+    def _check(self) -> int:
+        """The charge of `self.atoms`, unless the level refuses them."""
+        return check_molecule(self.atoms, self.charge)
 
     def _energy_and_forces(self, charge: int) -> tuple[float, np.ndarray]:
         """Energy, eV, and forces (atoms, 3), eV/Å, of `self.atoms`."""
@@ -125,15 +129,7 @@ def check_molecule(atoms: Atoms, charge: int | None = None) -> int:
             magnetic moments cancel each other.
         CalculationFailed: a position is not finite, or two atoms are closer than `SHORTEST`.
     """
-    state.check_alone(atoms)
-    of_atoms = state.total_charge(atoms)
-    if charge is None:
-        charge = of_atoms or 0
-    elif of_atoms is not None and of_atoms != charge:
-        raise CalculatorSetupError(
-            f"{atoms.symbols} say the charge {of_atoms}, and the level was given the charge {charge}; leave out one, "
-            "or put it right"
-        )
+    charge = check_geometry(atoms, charge)
     electrons = int(atoms.numbers.sum()) - charge
     if electrons % 2 or electrons < 2:
         raise CalculatorSetupError(
@@ -147,6 +143,20 @@ def check_molecule(atoms: Atoms, charge: int | None = None) -> int:
         raise CalculatorSetupError(
             f"{atoms.symbols} has magnetic moments that cancel each other, {moments.tolist()}: an open-shell singlet; "
             "only closed shells are supported. If it is one, take off the moments."
+        )
+    return charge
+
+
+def check_geometry(atoms: Atoms, charge: int | None = None) -> int:
+    """The same of any number of electrons and any multiplicity."""
+    state.check_alone(atoms)
+    of_atoms = state.total_charge(atoms)
+    if charge is None:
+        charge = of_atoms or 0
+    elif of_atoms is not None and of_atoms != charge:
+        raise CalculatorSetupError(
+            f"{atoms.symbols} say the charge {of_atoms}, and the level was given the charge {charge}; leave out one, "
+            "or put it right"
         )
     if not np.isfinite(atoms.positions).all():
         raise CalculationFailed(f"{atoms.symbols}: positions are not finite; did the trajectory explode?")

@@ -14,7 +14,7 @@ from ase import Atoms
 from asteroid import files
 from asteroid.datasets import sources
 from asteroid.datasets.sources import DatasetError
-from asteroid.levels.labelling import geometry_key
+from asteroid.levels.ledger import geometry_key
 from asteroid.levels.sampling import Sample, from_dynamics, geometry, with_charge
 from asteroid.machine import progress_bar
 

@@ -1,0 +1,48 @@
+"""Levels that are not ours: registered functions that make ASE calculators, and those named by their module."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+Make = Callable[..., "Calculator"]
+"""Makes a calculator; called with `charge`, if it takes one, and the settings that the user gives."""
+
+_REGISTERED: dict[str, Make] = {}
+
+
+def add(name: str, make: Make) -> None:
+    """Keep it under a name, as `levels.register` does."""
+    _REGISTERED[name] = make
+
+
+def registered() -> Mapping[str, Make]:
+    """Those that were added."""
+    return dict(_REGISTERED)
+
+
+def found(level: str) -> Make | None:
+    """What makes the calculator of a registered level or of "module:function"; None for other names.
+
+    Raises:
+        ValueError: if there is no such module or function.
+    """
+    if level in _REGISTERED:
+        return _REGISTERED[level]
+    place, colon, name = level.partition(":")
+    if not colon:
+        return None
+    try:
+        make = importlib.import_module(place)
+        for part in name.split("."):
+            make = getattr(make, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"unknown level {level!r}: {error}; expected module:function, which returns an ASE calculator, of a module "
+            "that is installed or in the current folder"
+        ) from None
+    if not callable(make):
+        raise ValueError(f"{level} is {make!r}; expected a function or class that returns an ASE calculator")
+    return make
