@@ -12,21 +12,21 @@ from asteroid.plots.style import WHISKERS, WIDTH, colors_of, grid, legend_below,
 
 @styled
 def largest_distances(
-    courses: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+    curves: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
     failed: Mapping[str, Sequence[bool]],
     limit: float,
 ) -> Figure:
     """Fig. 6a: largest distance between two atoms in the course of simulations, a line per replica.
 
     Args:
-        courses: label to replicas, each with `time` (fs) and `largest_distance` (Å).
+        curves: label to replicas, each with `time` (fs) and `largest_distance` (Å).
         failed: label to whether each replica came apart, which is marked by a cross.
         limit: above it a molecule has come apart, Å; the mean, where starts differ.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
-    colors = colors_of(courses)
-    lowest = min(min(run["largest_distance"]) for runs in courses.values() for run in runs)
-    for label, runs in courses.items():
+    colors = colors_of(curves)
+    lowest = min(min(run["largest_distance"]) for runs in curves.values() for run in runs)
+    for label, runs in curves.items():
         for run, lost in zip(runs, failed[label], strict=True):
             time = np.array(run["time"]) / 1000
             distance = np.array(run["largest_distance"])
