@@ -23,9 +23,9 @@ import asteroid
 from asteroid import levels, processes, units
 from asteroid.datasets import DatasetError, loading
 from asteroid.levels import embed, labelling, sampling
+from asteroid.levels import ledger as ledgers
 from asteroid.levels.gfn2 import GFN2
 from asteroid.levels.labelling import label
-from asteroid.levels import ledger as ledgers
 
 pytestmark = tiny.needs("rdkit", "tblite")
 

@@ -3,27 +3,24 @@
 A job that was stopped goes on at the frame after the last whole line of its ledger.
 """
 
-import hashlib
 import json
 import os
 import pickle
 import platform
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
-from filelock import Timeout
 
-from asteroid import files, levels, processes, state, units
+from asteroid import levels, processes, state, units
 from asteroid.datasets import LabelledSet
 from asteroid.datasets.checks import LARGEST_FORCE, check_geometries
 from asteroid.datasets.consistency import check_isomers

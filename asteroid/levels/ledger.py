@@ -27,7 +27,6 @@ def ledger_name(molecule: str, level: str) -> str:
     return files.short(re.sub(r"[/:*\s]+", "-", f"{molecule}_{level}")) + ".jsonl"
 
 
-
 def read_labels(ledger: str | os.PathLike) -> list[dict[str, Any]]:
     """The labels of a ledger as they are, without the code that made them.
 
@@ -43,7 +42,6 @@ def read_labels(ledger: str | os.PathLike) -> list[dict[str, Any]]:
         raise DatasetError(f"{ledger} is not there or holds nothing; make it with `python -m asteroid label`")
     about = {name: sessions[-1][name] for name in ("molecule", "level", "code")}
     return [about | row for _, row in sorted(labels.items()) if "failure" not in row]
-
 
 
 def read(ledger: Path) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]]:
@@ -86,7 +84,6 @@ def _check_label(content: Mapping[str, Any], atoms: int) -> None:
             raise ValueError("not finite")
 
 
-
 @contextmanager
 def opened(ledger: Path) -> Iterator[IO[bytes]]:
     """The ledger to write at its end, without what a kill left of its last line; nobody else writes to it meanwhile."""
@@ -123,10 +120,7 @@ def _write_errors(ledger: Path) -> Iterator[None]:
         ) from None
 
 
-
 def geometry_key(z: np.ndarray, pos: np.ndarray) -> str:
     """16 hexadecimal digits by which a geometry z (atoms,), pos (atoms, 3) is known again, to 1e-4 Å."""
     grid = np.rint(np.where(np.isfinite(pos), pos, 0) * 1e4).astype("<i4")
     return hashlib.sha256(z.astype("<i4").tobytes() + grid.tobytes()).hexdigest()[:16]
-
-
