@@ -106,7 +106,7 @@ def test_with_a_perfect_correction_the_sum_is_the_accurate_level(level, accurate
     assert float((energy - accurate.energy[:4]).abs().max()) < LEVEL
     assert float((force - accurate.force[:4]).abs().max()) < LEVEL
     # So the error of the sum is that of the correction, which needs no calculation of the cheap level.
-    wrong = replace(accurate, energy=accurate.energy + 2, force=accurate.force + 3)
+    wrong = accurate.derived(energy=accurate.energy + 2, force=accurate.force + 3)
     errors = stages.test_errors(summed, wrong[:4])
     assert errors["force_mae"] == pytest.approx(3, abs=LEVEL) and errors["energy_mae"] == pytest.approx(2, abs=LEVEL)
 

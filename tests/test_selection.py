@@ -46,7 +46,7 @@ def chosen(spec: RunSpec, by: str, *rounds: int, member: int = 0) -> RunSpec:
 
 def test_by_bias_the_worst_cheap_label_comes_first(frames):
     size = torch.tensor([1.0, 5.0, 2.0, 4.0])
-    cheap = replace(frames[:4], force=size[:, None, None] * torch.ones_like(frames.force[:4]))
+    cheap = frames[:4].derived(force=size[:, None, None] * torch.ones_like(frames.force[:4]))
     scores = selection.scores("bias", [Constant(1.0)], frames, cheap)
     assert scores.tolist() == pytest.approx([0, 4, 1, 3, -np.inf, -np.inf])
     assert selection.extended(np.array([1]), scores, 4).tolist() == [1, 3, 2, 0]
