@@ -41,7 +41,7 @@ class External(MoleculeCalculator):
         names = importlib.metadata.packages_distributions().get(package, [])
         return " ".join([package, *(importlib.metadata.version(name) for name in names[:1])])
 
-    def _check(self) -> int:
+    def _checked_charge(self) -> int:
         """Open shells and magnetic moments are the calculator's own affair."""
         return check_geometry(self.atoms, self.charge)
 

@@ -86,6 +86,8 @@ class Replicas:
     Through an ASE calculator, which compares atoms and copies results, a step takes several times as long.
     """
 
+    domain = None  # it was not trained
+
     def __init__(self, field: "rdForceField.ForceField"):
         self._force_field = field
 

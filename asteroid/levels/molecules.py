@@ -83,7 +83,7 @@ class MoleculeCalculator(StatefulCalculator):
             MachineError: a lack of disk or memory, or a program that was ended.
         """
         super().calculate(atoms, properties, system_changes)
-        charge = self._check()
+        charge = self._checked_charge()
         if vars(self).get("_process") != os.getpid():  # a fork's copy of what runs is its parent's
             for name in self._programs:
                 vars(self).pop(name, None)
@@ -101,7 +101,7 @@ class MoleculeCalculator(StatefulCalculator):
             raise
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
 
-    def _check(self) -> int:
+    def _checked_charge(self) -> int:
         """The charge of `self.atoms`, unless the level refuses them."""
         return check_molecule(self.atoms, self.charge)
 

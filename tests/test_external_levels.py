@@ -1,0 +1,225 @@
+"""Levels that are not ours: any ASE calculator, programs that it starts, and sums of levels."""
+
+import pickle
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import my_levels
+import numpy as np
+import pytest
+import tiny
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
+
+import asteroid
+from asteroid import levels, units
+from asteroid.datasets import DatasetError
+from asteroid.levels import registry, sums
+from asteroid.levels.labelling import label
+from asteroid.levels.ledger import ledger_name, read_labels
+
+QUIET = {"progress": False}
+SPRINGS = "my_levels:Springs"
+
+# As ORCA writes what ASE reads: an energy, and a gradient in a file of its own; the energy is Σ r² over pairs.
+ORCA = """#!{python}
+import itertools, sys
+lines = open(sys.argv[1]).read().split("*xyz")[1].splitlines()
+charge, atoms = int(lines[0].split()[0]), [line.split() for line in lines[1:] if line.strip() not in ("", "*")]
+bohr = 0.529177210903
+pos = [[float(value) / bohr for value in atom[1:]] for atom in atoms]
+energy, gradient = 0.001 * charge, [[0.0] * 3 for _ in pos]
+for (i, a), (j, b) in itertools.permutations(enumerate(pos), 2):
+    for k in range(3):
+        energy += 0.0005 * (a[k] - b[k]) ** 2
+        gradient[i][k] += 0.002 * (a[k] - b[k])
+if len(atoms) == 2:
+    sys.exit("the stand-in has failed")
+print("Number of atoms                             ...     ", len(atoms))
+print("CARTESIAN COORDINATES (ANGSTROEM)\\n---------------------------------")
+print("\\n".join(" ".join(atom) for atom in atoms), "\\n")
+print("FINAL SINGLE POINT ENERGY    ", repr(energy), "\\n****ORCA TERMINATED NORMALLY****")
+with open("orca.engrad", "w") as file:
+    file.write("# The current gradient in Eh/bohr\\n#\\n")
+    file.write("".join(f"{{value!r}}\\n" for row in gradient for value in row) + "#\\n# The atomic numbers\\n")
+"""
+
+
+@pytest.fixture
+def frames():
+    return asteroid.load("methanol", "gfn2")[:4]
+
+
+@pytest.fixture
+def springs(monkeypatch):
+    """Registered by a name, for this test."""
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    levels.register("springs", my_levels.Springs)
+
+
+def test_a_function_of_a_module_and_a_registered_one_are_levels(frames, springs, tmp_path):
+    expected = []
+    for pos in frames.pos.numpy():
+        atoms = Atoms(frames.z.numpy(), pos, calculator=my_levels.Springs(k=2.0))
+        expected.append(atoms.get_potential_energy() / units.KCAL_PER_MOL_IN_EV)
+    for level in (SPRINGS, "springs"):
+        labelled = label(frames, level, tmp_path / ledger_name("methanol", level), k=2.0, **QUIET)
+        np.testing.assert_allclose(labelled.energy.numpy(), expected, rtol=1e-9)
+        assert labelled.level == level and labelled.provenance["code"] == level
+        assert labelled.provenance["settings"]["parameters"] == {"k": 2.0}
+        assert "my_levels" in labelled.provenance["code_version"]
+    assert read_labels(tmp_path / "methanol_my_levels-Springs.jsonl")[0]["seconds"] > 0
+
+
+def test_it_sees_the_charge_or_refuses_it():
+    ion = molecule("OH")
+    ion.calc = levels.calculator(SPRINGS, charge=-1)
+    neutral = molecule("OH")
+    neutral.calc = levels.calculator(SPRINGS)  # an odd number of electrons is its own affair
+    assert neutral.get_potential_energy() - ion.get_potential_energy() == pytest.approx(1)
+    ion.calc = levels.calculator("my_levels:morse", charge=-1)
+    with pytest.raises(CalculatorSetupError, match="takes no `charge`.*-1"):
+        ion.get_potential_energy()
+
+
+def test_one_calculator_is_made_and_used_for_all_frames(frames, tmp_path):
+    before = my_levels.Springs.made
+    label(frames, SPRINGS, tmp_path / "ledger.jsonl", **QUIET)
+    assert my_levels.Springs.made <= before + 2  # one says its version
+
+
+def test_a_frame_at_which_it_fails_is_recorded_and_skipped(frames, tmp_path):
+    far = frames.pos.clone()
+    far[1, 0] += 25
+    torn = frames.derived(pos=far)
+    labelled = label(torn, SPRINGS, tmp_path / "ledger.jsonl", **QUIET)
+    assert len(labelled) == 3 and labelled.provenance["failures"] == 1
+    assert "torn" in (tmp_path / "ledger.jsonl").read_text()
+
+
+def test_other_processes_know_what_was_registered(frames, springs, tmp_path):
+    with ProcessPoolExecutor(1, get_context("forkserver")) as executor:
+        labelled = label(frames, "springs", tmp_path / "ledger.jsonl", executor=executor, **QUIET)
+    assert len(labelled) == 4
+    assert pickle.loads(pickle.dumps(levels.calculator("springs", k=3.0))).parameters == {"k": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        ("no_such_module:f", "unknown level 'no_such_module:f'.*module:function"),
+        ("my_levels:no_such", "unknown level 'my_levels:no_such'"),
+        ("my_levels:np.pi", "expected a function or class"),
+        ("no_such_level", "unknown level 'no_such_level'; known: lj.*module:function"),
+    ],
+)
+def test_what_is_no_level_is_refused(level, message):
+    with pytest.raises(ValueError, match=message):
+        levels.calculator(level)
+
+
+def test_what_returns_no_calculator_is_refused():
+    atoms = molecule("H2O")
+    atoms.calc = levels.calculator("my_levels:nothing")
+    with pytest.raises(CalculatorSetupError, match="returned None; expected an ASE calculator"):
+        atoms.get_potential_energy()
+
+
+def test_unknown_settings_and_taken_names_are_refused(springs):
+    with pytest.raises(ValueError, match="has no setting stiffness; it has: charge, k"):
+        levels.calculator("springs", stiffness=1)
+    for name in ("mp2", "a b", "a/b", "-a", "a:b", ""):
+        with pytest.raises(ValueError, match="already|cannot be the name"):
+            levels.register(name, my_levels.Springs)
+
+
+# Programs that an ASE calculator starts
+
+
+@pytest.fixture
+def orca(tmp_path):
+    program = tmp_path / "orca"
+    program.write_text(ORCA.format(python=sys.executable))
+    program.chmod(0o755)
+    return {"program": str(program), "folder": str(tmp_path / "scratch")}
+
+
+@pytest.mark.filterwarnings("ignore:Please use ase.io.read:DeprecationWarning")
+def test_orca_gets_its_input_and_its_answer_is_read(orca, tmp_path):
+    atoms = molecule("H2O")
+    atoms.calc = levels.calculator("my_levels:orca", **orca)
+    pos = atoms.positions / units.LENGTH["bohr"]
+    arrows = pos[:, None] - pos[None]
+    hartree = units.ENERGY["hartree"] * units.KCAL_PER_MOL_IN_EV
+    assert atoms.get_potential_energy() == pytest.approx(0.0005 * (arrows**2).sum() * hartree, rel=1e-4)
+    expected = -0.002 * arrows.sum(axis=1) * hartree / units.LENGTH["bohr"]
+    np.testing.assert_allclose(atoms.get_forces(), expected, rtol=1e-4, atol=1e-6)
+    written = (tmp_path / "scratch" / "orca.inp").read_text()
+    assert "DLPNO-CCSD(T) cc-pVTZ EnGrad" in written and "*xyz 0 1" in written
+    failing = molecule("H2")
+    failing.calc = levels.calculator("my_levels:orca", **orca)
+    with pytest.raises(CalculationFailed):
+        failing.get_potential_energy()
+
+
+# Sums
+
+
+def test_a_sum_is_read_with_its_factors():
+    assert sums.terms("pbe") == [(1, "pbe")]
+    level = "ccsd(t)/cc-pvdz + mp2/cc-pvtz - 0.5*mp2/cc-pvdz"
+    assert sums.terms(level) == [(1, "ccsd(t)/cc-pvdz"), (1, "mp2/cc-pvtz"), (-0.5, "mp2/cc-pvdz")]
+    assert sums.terms("-lj + 2*my-level") == [(-1, "lj"), (2, "my-level")]
+    for wrong in ("mp2 hf", "", "mp2 + + hf", "mp2 +"):
+        with pytest.raises(ValueError, match="sum of levels|empty"):
+            sums.terms(wrong)
+
+
+def test_the_calculator_of_a_sum_is_the_sum(springs):
+    atoms = molecule("CH3OH")
+    atoms.rattle(0.05, seed=1)
+    alone = {}
+    for level in ("springs", "lj"):
+        atoms.calc = levels.calculator(level)
+        alone[level] = atoms.get_potential_energy(), atoms.get_forces()
+    atoms.calc = levels.calculator("2*springs - lj")
+    expected = [2 * a - b for a, b in zip(alone["springs"], alone["lj"], strict=True)]
+    assert atoms.get_potential_energy() == pytest.approx(expected[0], rel=1e-9)
+    np.testing.assert_allclose(atoms.get_forces(), expected[1], rtol=1e-9, atol=1e-9)
+    assert atoms.calc.code == "springs + ase"
+
+
+@tiny.needs("tblite")
+def test_labels_of_a_sum_use_those_that_are_there(frames, springs, tmp_path, monkeypatch):
+    ledger = tmp_path / "sum.jsonl"
+    alone = [label(frames, level, tmp_path / ledger_name("methanol", level), **QUIET) for level in ("springs", "gfn2")]
+    monkeypatch.setattr(my_levels.Springs, "calculate", None)  # nothing is computed again
+    both = label(frames, "springs - 0.5*gfn2", ledger, **QUIET)
+    torch.testing.assert_close(both.energy, alone[0].energy - 0.5 * alone[1].energy)
+    torch.testing.assert_close(both.force, alone[0].force - 0.5 * alone[1].force)
+    torch.testing.assert_close(both.seconds, alone[0].seconds + alone[1].seconds)
+    assert both.level == "springs - 0.5*gfn2" and both.provenance["theory"] == "springs − 0.5 · GFN2-xTB"
+    assert both.provenance["code"] == "springs, tblite" and both.provenance["failures"] == 0
+
+
+def test_frames_that_lack_a_part_are_left_out(frames, springs, tmp_path):
+    far = frames.pos.clone()
+    far[1, 0] += 25
+    labelled = label(frames.derived(pos=far), "springs + my_levels:morse", tmp_path / "sum.jsonl", **QUIET)
+    assert len(labelled) == 3 and labelled.provenance["failures"] == 1
+    with pytest.raises(DatasetError, match="None of the 4 frames"):
+        label(frames, "springs + my_levels:Broken", tmp_path / "other" / "sum.jsonl", **QUIET)
+
+
+@pytest.mark.parametrize("level", ["mp2/6-31g", "mp2"])
+@tiny.needs("pyscf")
+def test_a_basis_stands_behind_the_level_or_in_a_setting(level, tmp_path):
+    settings = {} if "/" in level else {"basis": "6-31g"}
+    atoms = molecule("H2")
+    atoms.calc = levels.calculator(level, code="pyscf", **settings)
+    assert atoms.calc.basis == "6-31g" and atoms.get_potential_energy() < -30
+    with pytest.raises(ValueError, match="the level says the basis 6-31g, and basis is 'sto-3g'"):
+        levels.calculator("mp2/6-31g", basis="sto-3g")
