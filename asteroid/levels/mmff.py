@@ -4,6 +4,7 @@ Source:
     T. A. Halgren, J. Comput. Chem. 17, 490 (1996) and 520 (1996).
 """
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -54,7 +55,7 @@ class MMFF(MoleculeCalculator):
         """
         perceived = self._perceived(atoms, check_molecule(atoms, self.charge))
         self._check_atoms(atoms)
-        return Replicas(perceived)
+        return Replicas(atoms, perceived)
 
     def _perceived(self, atoms: Atoms, charge: int) -> "rdForceField.ForceField":
         reference = atoms.copy() if self.reference is None else self.reference
@@ -81,15 +82,15 @@ class MMFF(MoleculeCalculator):
 
 
 class Replicas:
-    """MMFF94 of many replicas of a molecule at once, for `dynamics.langevin`.
+    """MMFF94 of many replicas of a molecule at once: a `Potential` for `dynamics.langevin`.
 
     Through an ASE calculator, which compares atoms and copies results, a step takes several times as long.
     """
 
-    domain = None  # it was not trained
+    domain, provenance = None, MappingProxyType({})  # it was not trained
 
-    def __init__(self, field: "rdForceField.ForceField"):
-        self._force_field = field
+    def __init__(self, atoms: Atoms, field: "rdForceField.ForceField"):
+        self.z, self._force_field = torch.from_numpy(atoms.numbers), field
 
     def evaluator(self, numbers: np.ndarray, calls: int | None = None) -> EnergyAndForce:
         """Function from positions (replicas, atoms, 3), Å, to energies, kcal/mol, and forces, kcal/mol/Å."""
