@@ -62,8 +62,7 @@ def split(
     Raises:
         DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
     """
-    given = {"budget": budget, "valid": valid, "seed": seed}
-    given["block"] = block
+    given = {"budget": budget, "valid": valid, "seed": seed, "block": block}
     given |= {} if inaccurate_budget is None else {"inaccurate_budget": inaccurate_budget}
     given |= {} if test is None else {"test": test}
     for what, number in given.items():
