@@ -361,7 +361,7 @@ def test_a_sweep_makes_what_others_build_on_first_and_once(store, trainings):
     assert {spec.key for spec in first} == {spec.key for spec in shared.builds_on}
     assert [spec.key for spec in second] == [shared.key]
     assert [spec.key for spec in third] == [spec.key for spec in asked[:3]]
-    plan = workload.table(specs, {})
+    plan = workload.overview(specs, {})
     with ThreadPoolExecutor(1) as executor:
         records = sweeps.sweep(specs, store, executor, **QUIET)
     assert plan["runs"].sum() == 5 and plan["steps"].sum() == sum(call["config"].steps for call in trainings)

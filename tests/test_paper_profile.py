@@ -136,7 +136,7 @@ def test_every_method_runs_to_a_record(molecule, model, root, tmp_path):
     blind = records[3].errors
     assert blind[f"force_mae_{records[3].spec.accurate}"] == pytest.approx(blind["force_mae"])
     assert 0 < blind["force_mae_dft"] != pytest.approx(blind["force_mae"])
-    assert len(runs.table(records)) == len(METHODS)
+    assert len(runs.overview(records)) == len(METHODS)
 
 
 def test_molecules_of_different_accurate_levels_are_pretrained_together(root, tmp_path):

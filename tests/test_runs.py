@@ -407,7 +407,7 @@ def test_an_interrupted_run_goes_on_with_another_number_of_threads(before, after
 
 
 def test_the_table_has_a_row_for_each_record(made):
-    table = runs.table([made[1], made[1]])
+    table = runs.overview([made[1], made[1]])
     expected = (
         "molecule method accurate inaccurate budget inaccurate_budget seed model force_mae energy_mae gamma seconds"
     )

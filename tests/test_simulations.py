@@ -159,7 +159,7 @@ def test_too_few_frames_to_start_from(store):
 
 
 def test_the_table_names_estimates_and_bounds(store):
-    table = simulations.table({"trained": simulate(TRAINED, store), "pair potential": simulate(LJ, store)})
+    table = simulations.overview({"trained": simulate(TRAINED, store), "pair potential": simulate(LJ, store)})
     assert table.loc["pair potential", "whole at the end"] == "0 of 2"
     assert "(" in table.loc["pair potential", "mean time to failure, bonds [ps]"]
     assert json.loads((store.folder / LJ.file_name).read_text())["spec"]["potential"] == "lj"
@@ -168,5 +168,5 @@ def test_the_table_names_estimates_and_bounds(store):
 def test_a_bound_on_the_time_to_failure_is_not_rounded_up(store):
     whole = replace(simulate(LJ, store), failed=[False] * 2, bond_failed=[False] * 2, time=[51_000.0] * 2)
     bound = stability.mean_time_to_failure(np.array([51.0, 51.0]), [False] * 2).low
-    text = simulations.table({"whole": whole}).loc["whole", "mean time to failure, distance [ps]"]
+    text = simulations.overview({"whole": whole}).loc["whole", "mean time to failure, distance [ps]"]
     assert text.startswith("> ") and bound - 1 < float(text[2:]) <= bound < round(bound)

@@ -325,7 +325,7 @@ def test_a_run_without_validation_frames_leaves_a_record(method, store):
     assert store.get(one) == record and record.errors["force_mae"] > 0
     # The cheap labels that are held out decide, where no accurate ones are learned after them.
     assert (record.valid_force_mae is None) == (method != "inaccurate")
-    assert len(runs.table([record])) == 1
+    assert len(runs.overview([record])) == 1
     first = replace(one, valid=5)
     assert first.key != one.key
     if method != "inaccurate":

@@ -40,7 +40,7 @@ def made(specs, store):
 def test_it_counts_the_trainings_that_a_sweep_makes(tmp_path, monkeypatch):
     profile, store = profiles.load("smoke"), Store(tmp_path)
     specs = [spec for method in METHODS for spec in profile.specs(method, "egnn")]
-    rows = workload.table([*specs, *specs], {})
+    rows = workload.overview([*specs, *specs], {})
     assert rows["runs"].sum() == sum(map(len, sweeps._waves(specs, store)))
     assert set(rows["model"]) == {"EGNN"} and set(rows["molecule"]) == {"methanol"}
 
@@ -49,14 +49,14 @@ def test_it_counts_the_trainings_that_a_sweep_makes(tmp_path, monkeypatch):
         training, "fit", lambda *args, **options: (steps.append(args[3].steps), original(*args, **options))[1]
     )
     made(SPECS, store)
-    assert workload.table(SPECS, {})["steps"].sum() == sum(steps)
+    assert workload.overview(SPECS, {})["steps"].sum() == sum(steps)
 
 
 def test_hours_are_those_of_the_records(tmp_path):
     store = Store(tmp_path)
     (store.folder / "md-methanol-lj.json").write_text('{"key": "of a simulation"}')
     records = made([STANDARD, replace(ASTEROID, method="inaccurate")], store)
-    (row, other) = workload.table(
+    (row, other) = workload.overview(
         [record.spec for record in records], workload.recorded_step_seconds(store.folder)
     ).to_dict("records")
     assert row["source"] == other["source"] == "records"
@@ -84,7 +84,7 @@ def test_a_damaged_record_is_named(tmp_path):
 
 
 def test_the_paper_profile_is_estimated_from_one_core_and_a_stated_assumption(paper, tmp_path):
-    rows = workload.table(paper, {}).set_index(["model", "molecule", "method"])
+    rows = workload.overview(paper, {}).set_index(["model", "molecule", "method"])
     hours = rows["hours"].xs("accurate labels only", level="method")
     for model, aspirin in (("EGNN", 0.067), ("GemNet-T", 0.89)):
         assert hours[model, "md17:ethanol"] < hours[model, "md17:benzene"] < hours[model, "md17:aspirin"]
@@ -92,15 +92,15 @@ def test_the_paper_profile_is_estimated_from_one_core_and_a_stated_assumption(pa
         assert hours[model, "md17:aspirin"] == pytest.approx(12 * 40_000 * aspirin / 3600 / workload.SPEED_UP)
     unknown = rows[rows["hours"].isna()]
     assert set(unknown.index.get_level_values("method")) == {"score matching, no labels"}
-    assert workload.table(paper, {}, speed_up=30)["hours"].sum() == pytest.approx(rows["hours"].sum() / 2)
+    assert workload.overview(paper, {}, speed_up=30)["hours"].sum() == pytest.approx(rows["hours"].sum() / 2)
     said = workload.report(paper, tmp_path, 30)
     assert re.search(r"hours on a GPU 30 times as fast as one core, an assumption", said)
 
 
 def test_hours_of_another_model_size_are_not_made_up(paper):
     small = replace(paper[0], recipe=replace(paper[0].recipe, model_config={"layers": 2}))
-    assert np.isnan(workload.table([small], {})["hours"].item())
-    assert not np.isnan(workload.table(paper[:1], {})["hours"].item())
+    assert np.isnan(workload.overview([small], {})["hours"].item())
+    assert not np.isnan(workload.overview(paper[:1], {})["hours"].item())
 
 
 def test_the_command_line_prints_the_plan_and_makes_nothing(monkeypatch, tmp_path):

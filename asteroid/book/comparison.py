@@ -17,13 +17,13 @@ PAIRED = ("molecule", "model", "total_budget", "seed")
 
 
 def with_total_budget(profile: Profile, records: Iterable[Record]) -> "pd.DataFrame":
-    """`runs.table` with a column `total_budget`: accurate labels that cost as much, by the paper's ratios.
+    """`runs.overview` with a column `total_budget`: accurate labels that cost as much, by the paper's ratios.
 
     Args:
         profile: says how many accurate labels were given up for the cheap ones; an empirical force field's are free.
         records: of the runs.
     """
-    rows = runs.table(records)
+    rows = runs.overview(records)
     paid = rows["method"].map(lambda name: METHODS[name].trades) & (rows["inaccurate"] == profile.inaccurate)
     rows["total_budget"] = rows["budget"] + np.where(paid, profile.given_up, 0)
     return rows

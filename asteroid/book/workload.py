@@ -32,7 +32,7 @@ _ATOMS = {"md17:ethanol": 9, "md17:malonaldehyde": 9, "md17:benzene": 12, "md17:
 StepSeconds = Mapping[tuple[str, str, str], float]  # by model, molecule and kind of training
 
 
-def table(specs: Iterable[RunSpec], recorded: StepSeconds, speed_up: float = SPEED_UP) -> "pd.DataFrame":
+def overview(specs: Iterable[RunSpec], recorded: StepSeconds, speed_up: float = SPEED_UP) -> "pd.DataFrame":
     """A row for each model, molecule and method.
 
     Args:
@@ -78,14 +78,14 @@ def table(specs: Iterable[RunSpec], recorded: StepSeconds, speed_up: float = SPE
 
 
 def report(specs: Iterable[RunSpec], folder: Path, speed_up: float = SPEED_UP) -> str:
-    """`table` in words and lines.
+    """`overview` in words and lines.
 
     Args:
         specs: the runs.
         folder: of the records that say how long steps take.
         speed_up: how many times as fast as one core the machine is assumed to be where there are none.
     """
-    rows = table(specs, recorded_step_seconds(folder), speed_up)
+    rows = overview(specs, recorded_step_seconds(folder), speed_up)
     totals = rows.groupby("source")[["runs", "hours"]].sum()
     formats = {"steps": "{:,.0f}".format, "hours": "{:.1f}".format}
     lines = [rows.to_string(index=False, formatters=formats, na_rep="unknown"), ""]

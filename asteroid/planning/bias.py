@@ -137,7 +137,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
     )
 
 
-def table(reports: Iterable[BiasReport]) -> "pd.DataFrame":
+def overview(reports: Iterable[BiasReport]) -> "pd.DataFrame":
     """A row per report: sizes in kcal/mol/Å, and shares of the squared bias in %."""
     import pandas as pd
 

@@ -171,7 +171,7 @@ def measured_cost(table: pd.DataFrame) -> Figure:
     """Error against the measured cost of the training labels.
 
     Args:
-        table: rows from `runs.table` with columns `core_minutes` and `series`.
+        table: rows from `runs.overview` with columns `core_minutes` and `series`.
     """
     table = table.copy()
     place = [table["molecule"], table["series"], table["total_budget"]]

@@ -31,7 +31,7 @@ def power_law(table: pd.DataFrame) -> Figure:
     """Fig. 1a: error against number of accurate labels, double logarithmic, with the fitted power law of a molecule.
 
     Args:
-        table: rows of standard training from `runs.table`.
+        table: rows of standard training from `runs.overview`.
     """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     colors, drawn = colors_of(f"standard, {molecule}" for molecule in table["molecule"]), {}
@@ -53,7 +53,7 @@ def levels(table: pd.DataFrame) -> Figure:
     """Fig. 1b: models trained on labels of one level alone, tested on accurate labels, a panel per molecule.
 
     Args:
-        table: rows from `runs.table` with a column `trained_on` (level) and `labels` (their number).
+        table: rows from `runs.overview` with a column `trained_on` (level) and `labels` (their number).
     """
     return error_panels(table, "labels", "trained_on", "training labels", "trained on")
 
@@ -63,8 +63,8 @@ def budgets(table: pd.DataFrame, xlabel: str = "budget [accurate labels]") -> Fi
     """Fig. 3 and 4: error against budget, standard training and ASTEROID at each amount of inaccurate labels.
 
     Args:
-        table: rows from `runs.table` with columns `total_budget` (accurate labels that the whole costs) and `series`.
-            Of several amounts the last is drawn darkest.
+        table: rows from `runs.overview` with columns `total_budget` (accurate labels that the whole costs) and
+            `series`. Of several amounts the last is drawn darkest.
         xlabel: what the budget counts.
     """
     return error_panels(table, "total_budget", "series", xlabel)
@@ -106,7 +106,7 @@ def sensitivity(table: pd.DataFrame, standard: pd.DataFrame, xlabel: str) -> Fig
     """Fig. 7: test error by the value of a setting, beside that of standard training, a panel per molecule.
 
     Args:
-        table: rows from `runs.table` with a column `setting`, positive; infinity is drawn at the right end.
+        table: rows from `runs.overview` with a column `setting`, positive; infinity is drawn at the right end.
         standard: rows of standard training; a line at the mean over seeds and a band of their standard deviation.
         xlabel: the setting, with its unit.
     """
@@ -157,7 +157,7 @@ def by_training(table: pd.DataFrame) -> Figure:
     Means over seeds are large, with their standard deviation; each seed is a small dot.
 
     Args:
-        table: rows from `runs.table` with columns `trained_on` and `name` (of the model).
+        table: rows from `runs.overview` with columns `trained_on` and `name` (of the model).
     """
     molecules, kinds = list(dict.fromkeys(table["molecule"])), list(dict.fromkeys(table["trained_on"]))
     models = sorted(set(table["name"]))

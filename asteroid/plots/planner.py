@@ -24,7 +24,7 @@ def bias_and_error(table: pd.DataFrame) -> Figure:
     """By cheap level the bias, what varies of it, and the error that accurate labels reach alone.
 
     Args:
-        table: from `bias.table`; a panel per molecule.
+        table: from `bias.overview`; a panel per molecule.
     """
     molecules = list(dict.fromkeys(table["molecule"]))
     lines = table.groupby("molecule").size().max()

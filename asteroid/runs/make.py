@@ -50,7 +50,7 @@ def force_field(spec: RunSpec, store: Store, progress: bool = True) -> AnyForceF
     return spec.about.load(path, spec)
 
 
-def table(records: Iterable[Record]) -> "pd.DataFrame":
+def overview(records: Iterable[Record]) -> "pd.DataFrame":
     """A row per record: settings, errors (kcal/mol/Å, kcal/mol), training seconds, measured cost of the labels (s)."""
     import pandas as pd
 

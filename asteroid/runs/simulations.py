@@ -179,7 +179,7 @@ def reference_distances(labels: LabelledSet) -> np.ndarray:
     return stability.distance_distribution(labels.pos.numpy(), EDGES)
 
 
-def table(found: Mapping[str, SimulationRecord]) -> "pd.DataFrame":
+def overview(found: Mapping[str, SimulationRecord]) -> "pd.DataFrame":
     """How many replicas were whole at the end, and the mean time to failure by both measures, a row per record."""
     import pandas as pd
 
