@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from asteroid import book, profiles
-from asteroid.book import claims, comparison
+from asteroid.book import claims, comparison, criteria
 from asteroid.runs.records import Store
 
 PROFILE = dataclasses.replace(profiles.load("laptop"), molecules=("methanol",))
 
 
-class World(claims.Evidence):
+class World(criteria.Evidence):
     """Evidence from a formula for the error of a run in place of trainings."""
 
     profile = PROFILE
@@ -54,13 +54,13 @@ def gaining(percent: float):
     return World(error)
 
 
-def finding(where: str, text: str, world: World) -> claims.Finding:
+def finding(where: str, text: str, world: World) -> criteria.Finding:
     listed = [claim for page in claims.CLAIMS.values() for claim in page]
     (claim,) = [claim for claim in listed if claim.where == where and text in claim.text]
     return claim.finding(world)
 
 
-def numbers(found: claims.Finding) -> list[float]:
+def numbers(found: criteria.Finding) -> list[float]:
     return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", found.text)]
 
 
@@ -218,7 +218,7 @@ def test_the_toy_example_must_gain_at_every_number_of_points(worse, expected, mo
         mine = 2.0 if spec.accurate in worse else 0.5
         return SimpleNamespace(key=spec.key, errors={"standard": [1.0, 1.1], "asteroid": [mine, 1.1 * mine]})
 
-    monkeypatch.setattr(claims.toy, "run", run)
+    monkeypatch.setattr(criteria.toy, "run", run)
     world = World(None)
     assert verdict("A.5", "toy", world) == expected
     assert len(world.records) == len(PROFILE.toy.accurate)
@@ -303,11 +303,11 @@ def test_the_paper_s_budgets_count_what_was_given_up(monkeypatch):
 
 
 def test_the_rows_that_can_be_run_decide_on_table_4(monkeypatch):
-    monkeypatch.setattr(claims.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
+    monkeypatch.setattr(criteria.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
     worse = World(lambda spec: 0.9 if spec.method == "sgdml" else 0.3)
     found = finding("Table 4", "sGDML", worse)
     assert found.verdict == "reproduced" and "than sGDML" in found.text
     assert "not run: ANI-1ccx and ANI-1ccx, fine-tuned" in found.text and "than ANI" not in found.text
     assert verdict("Table 4", "sGDML", World(lambda spec: 0.2 if spec.method == "sgdml" else 0.3)) == "not reproduced"
-    monkeypatch.setattr(claims.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
+    monkeypatch.setattr(criteria.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
     assert verdict("Table 4", "sGDML", worse) == "not reproduced"

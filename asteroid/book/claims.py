@@ -1,79 +1,18 @@
-"""The claims of the paper, the criterion of each, and what was found.
+"""The claims of the paper by page, with the criterion of each."""
 
-A claim of a number is *reproduced* if the 95 % interval of ours lies above zero and reaches the paper's, *partly* if it
-lies above zero and stays below, and else *not reproduced*. A claim of an order is reproduced if it holds for all
-molecules and models that were run, partly if for at least half: of mean errors, chance alone makes half the lower ones.
-Intervals are Student's, over molecules and seeds.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asteroid import datasets, statistics
-from asteroid.book import comparison
-from asteroid.levels.ledger import read_labels
-from asteroid.md import stability
-from asteroid.profiles import Profile, simulated
-from asteroid.runs import RunSpec, simulations, sweeps, toy
-from asteroid.runs.methods import MODEL_NAMES
+from asteroid.book import criteria
+from asteroid.book.criteria import Evidence, Finding
+from asteroid.profiles import Profile
 from asteroid.runs.records import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-REPRODUCED, PARTLY, NOT, OTHER_DATA = "reproduced", "partly", "not reproduced", "needs MD17"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found.
-
-    Attributes:
-        text: in words.
-        verdict: whether the claim holds.
-        percent: where it is a reduction of the error, its mean and 95 % interval, %.
-        claimed: the paper's number for it, %.
-    """
-
-    text: str
-    verdict: str
-    percent: tuple[float, float, float] | None = None
-    claimed: float | None = None
-
-
-class Evidence:
-    """Records of a profile; those that are missing are made.
-
-    Args:
-        profile: the profile.
-        store: its records.
-    """
-
-    def __init__(self, profile: Profile, store: Store):
-        self.profile, self.store = profile, store
-        self.records: dict[str, Any] = {}
-
-    def runs(self, specs: Iterable[RunSpec]) -> "pd.DataFrame":
-        """Rows of runs, see `comparison.with_total_budget`."""
-        records = sweeps.sweep(specs, self.store)
-        self.records |= {record.key: record for record in records}
-        return comparison.with_total_budget(self.profile, records)
-
-    def gains(
-        self, specs: Iterable[RunSpec], reference: Iterable[RunSpec], pair_by: Sequence[str] = comparison.PAIRED
-    ) -> "pd.DataFrame":
-        """Rows of runs with a column `gain`: by how many percent the error is lower than the partner's."""
-        rows = self.runs(specs)
-        return rows.assign(gain=comparison.reduction(rows, self.runs(reference), pair_by))
-
-    def simulations(self, specs: Mapping[Any, simulations.Simulation]) -> dict[Any, simulations.SimulationRecord]:
-        """Records of simulations by name."""
-        found = {name: simulations.simulate(spec, self.store) for name, spec in specs.items()}
-        self.records |= {record.key: record for record in found.values()}
-        return found
 
 
 @dataclass(frozen=True)
@@ -84,7 +23,7 @@ class Claim:
         where: figure, table or section of the paper.
         text: what is claimed.
         paper: the paper's number, in words.
-        criterion: a function of this module.
+        criterion: a function of `criteria`.
         settings: what it takes beside the evidence.
     """
 
@@ -117,345 +56,96 @@ def findings(profile: Profile, store: Store) -> tuple["pd.DataFrame", list[Any]]
     return pd.DataFrame(rows, columns=columns), list(evidence.records.values())
 
 
-def of_number(gains: np.ndarray, claimed: float) -> Finding:
-    """Verdict on reductions of the error, %, of which the paper claims so many percent."""
-    mean, low, high = statistics.mean_interval(gains)
-    verdict = NOT if low <= 0 else REPRODUCED if high >= claimed else PARTLY
-    return Finding(comparison.percent(gains), verdict, (mean, low, high), claimed)
-
-
-def of_order(holds: Iterable[bool], text: str) -> Finding:
-    """Verdict on what should hold everywhere."""
-    held = list(map(bool, holds))
-    return Finding(text, REPRODUCED if all(held) else PARTLY if 2 * sum(held) >= len(held) else NOT)
-
-
-def beyond_intervals(gains: Mapping[str, np.ndarray], brief: bool = False) -> Finding:
-    """Verdict on reductions of the error by name, %, each of which should lie above zero beyond its interval.
-
-    Args:
-        gains: (runs,) by name.
-        brief: give the means without their intervals.
-    """
-    numbers = {name: f"{np.mean(gain):.0f} %" if brief else comparison.percent(gain) for name, gain in gains.items()}
-    holds = [statistics.mean_interval(gain)[1] > 0 for gain in gains.values()]
-    return of_order(holds, "; ".join(f"{name}: {number}" for name, number in numbers.items()))
-
-
-def smallest_budget(
-    evidence: Evidence, method: str, model: str, claimed: float, reference: str = "standard"
-) -> Finding:
-    """Fig 3, Fig 4, Tables 2 and 3: reduction at the smallest budget with the most cheap labels or geometries."""
-    few = evidence.profile.low_resource
-    return of_number(evidence.gains(few(method, model), few(reference, model))["gain"].to_numpy(), claimed)
-
-
-def all_budgets(evidence: Evidence, model: str) -> Finding:
-    """Fig 3 and 4: a lower error at every budget and with every number of cheap labels, in the mean over seeds."""
-    profile = evidence.profile
-    rows = evidence.gains(profile.specs("asteroid", model), profile.specs("standard", model))
-    gains = rows.groupby(["molecule", "total_budget", "inaccurate_budget"])["gain"].mean()
-    cases = f"lower in {(gains > 0).sum()} of {len(gains)} cases"
-    return of_order(gains > 0, f"{cases}; by {gains.min():.0f} to {gains.max():.0f} %, over all")
-
-
-def empirical(evidence: Evidence, model: str, claimed: float) -> Finding:
-    """Table 1: reduction by an empirical force field at the fewest accurate labels."""
-    profile = evidence.profile
-    specs = [spec for spec in profile.empirical_specs(model) if spec.budget == min(profile.budgets)]
-    return of_number(evidence.gains(specs, profile.specs("standard", model))["gain"].to_numpy(), claimed)
-
-
-def empirical_at_all_budgets(evidence: Evidence, model: str) -> Finding:
-    """A.3: a gain by an empirical force field at every budget."""
-    profile = evidence.profile
-    rows = evidence.gains(profile.empirical_specs(model), profile.specs("standard", model))
-    gains = rows.groupby(["molecule", "budget"])["gain"].mean()
-    return of_order(gains > 0, f"{gains.min():.0f} to {gains.max():.0f} %, by budget and molecule")
-
-
-def straight_line(evidence: Evidence) -> Finding:
-    """Fig 1a: the share of the scatter in double logarithmic axes that a straight line explains, which must fall."""
-    holds, texts = [], []
-    for model in evidence.profile.recipes:
-        for molecule, rows in evidence.runs(evidence.profile.specs("standard", model)).groupby("molecule", sort=False):
-            r, close = comparison.straight_line(rows)
-            holds.append(close)
-            texts.append(f"{_name(molecule)}, {MODEL_NAMES[model]}: R² {r**2:.2f}{', but errors rise' * bool(r > 0)}")
-    return of_order(holds, "; ".join(texts))
-
-
-def cheap_alone(evidence: Evidence) -> Finding:
-    """Fig 1b: error of models of cheap labels alone over that of the smallest accurate training set."""
-    holds, texts = [], []
-    for model in evidence.profile.recipes:
-        few = evidence.runs(evidence.profile.low_resource("standard", model)).groupby("molecule")["force_mae"].mean()
-        cheap = evidence.runs(evidence.profile.specs("inaccurate", model))
-        means = cheap.groupby(["molecule", "inaccurate", "inaccurate_budget"])["force_mae"].mean()
-        ratio = means.groupby("molecule").min() / few
-        holds += list(ratio > 1)
-        texts.append(f"{MODEL_NAMES[model]}: at least {ratio.min():.1f} times the error of the fewest accurate labels")
-    return of_order(holds, "; ".join(texts))
-
-
-def sample_efficiency(evidence: Evidence, model: str, claimed: float) -> Finding:
-    """Fig 3 and 4: labels that standard training needs for ASTEROID's error, over ASTEROID's budget.
-
-    Each seed is held against its own power law: one of all seeds would err alike in each ratio, which their interval
-    does not see. That of all says whether standard training improves at all.
-    """
-    profile, ratios, extrapolated, left_out = evidence.profile, [], False, []
-    standard = evidence.runs(profile.specs("standard", model))
-    for molecule, rows in evidence.runs(profile.low_resource("asteroid", model)).groupby("molecule", sort=False):
-        alone = standard[standard["molecule"] == molecule]
-        if statistics.fit_power_law(alone["budget"], alone["force_mae"]).interval[0] <= 0:
-            left_out.append(_name(molecule))
-            continue
-        for row in rows.itertuples():
-            own = alone[alone["seed"] == row.seed]
-            law = statistics.fit_power_law(own["budget"], own["force_mae"]) if own["budget"].nunique() > 1 else None
-            if law is None or law.exponent <= 0:
-                left_out.append(f"{_name(molecule)} of seed {row.seed}")
-                continue
-            labels = law.labels_for(row.force_mae)
-            ratios.append(labels / row.total_budget)
-            extrapolated |= not own["budget"].min() <= labels <= own["budget"].max()
-    if not ratios:
-        return Finding("standard training does not improve with labels beyond doubt", NOT)
-    mean, low, high = statistics.mean_interval(np.array(ratios))
-    verdict = NOT if low <= 1 else REPRODUCED if high >= claimed and not left_out else PARTLY
-    text = f"{mean:.1f} times (95 % interval {low:.1f} to {high:.1f})"
-    if extrapolated:
-        text += ", by extrapolation"
-    if left_out:
-        text += f"; without {', '.join(left_out)}, where standard training does not improve beyond doubt"
-    return Finding(text, verdict)
-
-
-def between(evidence: Evidence) -> Finding:
-    """Fig 5: score matching between cheap labels of DFT and of an empirical force field."""
-    profile, holds, texts = evidence.profile, [], []
-    for model in profile.recipes:
-        labelled = evidence.runs(profile.specs("inaccurate", model))
-        geometries = evidence.runs(profile.low_resource("score-matching-not-tuned", model))
-        for molecule, rows in geometries.groupby("molecule", sort=False):
-            value = rows["force_mae"].mean()
-            errors = labelled[labelled["molecule"] == molecule].groupby(["inaccurate", "inaccurate_budget"])
-            best = errors["force_mae"].mean().groupby("inaccurate").min()
-            low, high = best[profile.inaccurate], best[profile.empirical.level]
-            holds.append(low < value < high)
-            name = f"{_name(molecule)}, {MODEL_NAMES[model]}"
-            texts.append(f"{name}: {value:.1f}, labels {low:.1f} and {high:.1f} kcal/mol/Å")
-    return of_order(holds, "; ".join(texts))
-
-
-def stable(evidence: Evidence) -> Finding:
-    """Fig 6a: which simulations lost a replica; ASTEROID should lose none, and the two others some."""
-    molecule = evidence.profile.dynamics.molecule
-    found = evidence.simulations(simulated.long_runs(evidence.profile, "egnn", molecule))
-    names = {"asteroid": "ASTEROID", "inaccurate": "cheap labels only", "lj": "Lennard-Jones"}
-    lost = {name: sum(found[name].failed) for name in names}
-    text = ", ".join(f"{names[name]} {number}" for name, number in lost.items())
-    holds = [(number == 0) == (name == "asteroid") for name, number in lost.items()]
-    return of_order(holds, f"{_name(molecule)}, lost of {len(found['lj'].failed)}: {text}")
-
-
-def longer_steps(evidence: Evidence) -> Finding:
-    """Fig 6b: the longest step at which nine in ten simulations last, by method."""
-    profile, molecule = evidence.profile, evidence.profile.dynamics.step_molecule
-    found = evidence.simulations(simulated.short_runs(profile, "egnn", molecule))
-    longest = {"standard": 0.0, "asteroid": 0.0}
-    for (name, step), record in found.items():
-        if np.mean(record.failed) <= 0.1:
-            longest[name] = max(longest[name], step)
-    apart = []
-    for step in profile.dynamics.step_sizes:
-        failed = {name: found[name, step].failed for name in longest}
-        whole = {name: stability.proportion(len(f) - sum(f), len(f)) for name, f in failed.items()}
-        if whole["asteroid"].low > whole["standard"].high:
-            apart.append(f"{step:g} fs")
-    three_times = longest["asteroid"] > 0 and longest["asteroid"] >= 3 * longest["standard"]
-    text = f"{_name(molecule)}: up to {longest['asteroid']:g} fs against {longest['standard']:g} fs"
-    if not apart:
-        return Finding(text, NOT)
-    text += f"; lasts more often, beyond both intervals, at {', '.join(apart)}"
-    return Finding(text, REPRODUCED if three_times else PARTLY)
-
-
-def every_part_helps(evidence: Evidence) -> Finding:
-    """Table 3: ASTEROID against itself without a part."""
-    few = evidence.profile.low_resource
-    parts = {"fine-tuning": "asteroid-not-tuned", "weights": "asteroid-unweighted"}
-    gains = {
-        f"{MODEL_NAMES[model]}, {name}": evidence.gains(few("asteroid", model), few(part, model))["gain"]
-        for model in evidence.profile.recipes
-        for name, part in parts.items()
-    }
-    return beyond_intervals(gains)
-
-
-def every_gamma(evidence: Evidence) -> Finding:
-    """Fig 7a: ASTEROID at each γ against standard training."""
-    profile, model = evidence.profile, "gemnet-t"
-    standard = profile.low_resource("standard", model)
-    gains = {f"γ {g:g}": evidence.gains(profile.gamma_specs(model, g), standard)["gain"] for g in profile.gammas}
-    return beyond_intervals(gains, brief=True)
-
-
-def _gains_by_ratio(evidence: Evidence) -> dict[float, np.ndarray]:
-    profile, model = evidence.profile, "gemnet-t"
-    fewest = min(profile.budgets) - profile.given_up
-    specs = [spec for spec in profile.specs("asteroid", model) if spec.budget == fewest]
-    rows = evidence.gains(specs, profile.low_resource("standard", model))
-    return {n / profile.given_up: part["gain"].to_numpy() for n, part in rows.groupby("inaccurate_budget")}
-
-
-def most_is_best(evidence: Evidence) -> Finding:
-    """Fig 7b: the gain by cost ratio; partly, where the best is not told apart from the largest."""
-    gains = _gains_by_ratio(evidence)
-    best = max(gains, key=lambda ratio: gains[ratio].mean())
-    text = "; ".join(f"{ratio:.0f}:1 {gain.mean():.0f} %" for ratio, gain in gains.items())
-    behind = statistics.mean_interval(gains[best] - gains[max(gains)])[1] > 0
-    return Finding(text, REPRODUCED if best == max(gains) else NOT if behind else PARTLY)
-
-
-def small_ratio(evidence: Evidence, claimed: float) -> Finding:
-    """Fig 7b: the gain at the smallest cost ratio."""
-    gains = _gains_by_ratio(evidence)
-    return of_number(gains[min(gains)], claimed)
-
-
-def lowest(evidence: Evidence) -> Finding:
-    """Table 4: ASTEROID against the rows of the paper but for Δ-ML; those that need a package are left out."""
-    profile, gains, lacking = evidence.profile, {}, {}
-    for model in profile.recipes:
-        compared = profile.compared(model)
-        ways = {name: compared[name] for name in ("sGDML", "ANI-1ccx", "ANI-1ccx, fine-tuned")}
-        lacking = sweeps.missing(ways, evidence.store)
-        for name in (name for name in ways if name not in lacking):
-            fewest = min(spec.budget for spec in ways[name])
-            other = [spec for spec in ways[name] if spec.budget == fewest]
-            rows = evidence.gains(profile.low_resource("asteroid", model), other, ("molecule", "seed"))
-            gains |= _by_molecule(rows, f"{MODEL_NAMES[model]}, than {name}, ")
-    if not gains:
-        return Finding("none of them can be run here", NOT)
-    found = beyond_intervals(gains)
-    return replace(found, text=f"{found.text}; not run: {' and '.join(lacking)}") if lacking else found
-
-
-def together(evidence: Evidence) -> Finding:
-    """Table 5: one pre-training for all molecules against standard training of each."""
-    profile, model = evidence.profile, "gemnet-t"
-    if len(profile.together) < 2:
-        return Finding("no molecules are trained together", OTHER_DATA)
-    specs = (profile.low_resource(method, model, profile.together) for method in ("asteroid-multi", "standard"))
-    return beyond_intervals(_by_molecule(evidence.gains(*specs)))
-
-
-def toy_points(evidence: Evidence) -> Finding:
-    """A.5: at every number of accurate points."""
-    gains = {}
-    for spec in toy.by_accurate(evidence.profile.toy):
-        record = toy.run(spec, evidence.store)
-        evidence.records[record.key] = record
-        ratios = np.array(record.errors["asteroid"]) / np.array(record.errors["standard"])
-        gains[f"{spec.accurate} points"] = 100 * (1 - ratios)
-    return beyond_intervals(gains, brief=True)
-
-
-def label_cost(evidence: Evidence) -> Finding:
-    """Section 5.1: seconds of a CCSD(T) label over those of a PBE label, as the page on costs measured them.
-
-    The paper's smallest molecule has nine atoms; CCSD(T) grows with the size by three or four powers more than DFT.
-    """
-    folder, ratios = evidence.store.folder.parent / "label_cost", {}
-    for molecule in datasets.molecules():
-        ledgers = [folder / f"{molecule}_{level}.jsonl" for level in ("ccsd(t)", "pbe")]
-        if all(ledger.exists() for ledger in ledgers):
-            # The first label of a session takes longer by the start of its program.
-            seconds = [[row["seconds"] for row in read_labels(ledger) if row["frame"]] for ledger in ledgers]
-            ratios[molecule] = np.median(seconds[0]) / np.median(seconds[1])
-    if not ratios:
-        return Finding("these labels were not timed", OTHER_DATA)
-    text = "; ".join(f"{_name(molecule)} {ratios[molecule]:.1f}" for molecule in sorted(ratios, key=ratios.get))
-    holds = [ratio >= 20 for molecule, ratio in ratios.items() if len(datasets.load(molecule, level="mmff").z) >= 9]
-    return of_order(holds, text) if holds else Finding(text, OTHER_DATA)
-
-
-def _by_molecule(rows: "pd.DataFrame", prefix: str = "") -> dict[str, np.ndarray]:
-    return {f"{prefix}{_name(molecule)}": part["gain"] for molecule, part in rows.groupby("molecule", sort=False)}
-
-
-def _name(molecule: str) -> str:
-    return molecule.replace("_", " ")
-
-
 # By page of the book.
 CLAIMS = {
     "power_law": [
-        Claim("Fig 1a", "error against accurate labels is close to a power law", "a straight line", straight_line),
-        Claim("Fig 1b", "models of cheap labels alone are poor", "poor", cheap_alone),
+        Claim(
+            "Fig 1a", "error against accurate labels is close to a power law", "a straight line", criteria.straight_line
+        ),
+        Claim("Fig 1b", "models of cheap labels alone are poor", "poor", criteria.cheap_alone),
     ],
     "dft_enhancement_gemnet": [
         Claim(
             "Fig 3",
             "GemNet: lower error at the smallest budget",
             "39.4 %",
-            smallest_budget,
+            criteria.smallest_budget,
             ("asteroid", "gemnet-t", 39.4),
         ),
-        Claim("Fig 3", "GemNet: lower error at all budgets and ratios", "all", all_budgets, ("gemnet-t",)),
-        Claim("Fig 3", "GemNet: sample efficiency", "2 times", sample_efficiency, ("gemnet-t", 2)),
+        Claim("Fig 3", "GemNet: lower error at all budgets and ratios", "all", criteria.all_budgets, ("gemnet-t",)),
+        Claim("Fig 3", "GemNet: sample efficiency", "2 times", criteria.sample_efficiency, ("gemnet-t", 2)),
     ],
     "dft_enhancement": [
-        Claim("Fig 4", "EGNN: lower error at the smallest budget", "56 %", smallest_budget, ("asteroid", "egnn", 56)),
-        Claim("Fig 4", "EGNN: lower error at all budgets and ratios", "all", all_budgets, ("egnn",)),
-        Claim("Fig 4", "EGNN: sample efficiency", "more than 3 times", sample_efficiency, ("egnn", 3)),
+        Claim(
+            "Fig 4",
+            "EGNN: lower error at the smallest budget",
+            "56 %",
+            criteria.smallest_budget,
+            ("asteroid", "egnn", 56),
+        ),
+        Claim("Fig 4", "EGNN: lower error at all budgets and ratios", "all", criteria.all_budgets, ("egnn",)),
+        Claim("Fig 4", "EGNN: sample efficiency", "more than 3 times", criteria.sample_efficiency, ("egnn", 3)),
     ],
     "empirical": [
-        Claim("Table 1", "GemNet: an empirical force field helps", "36 %", empirical, ("gemnet-t", 36)),
-        Claim("Table 1", "EGNN: an empirical force field helps", "17 %", empirical, ("egnn", 17)),
-        Claim("A.3", "GemNet: it helps at all budgets", "consistent gains", empirical_at_all_budgets, ("gemnet-t",)),
+        Claim("Table 1", "GemNet: an empirical force field helps", "36 %", criteria.empirical, ("gemnet-t", 36)),
+        Claim("Table 1", "EGNN: an empirical force field helps", "17 %", criteria.empirical, ("egnn", 17)),
+        Claim(
+            "A.3",
+            "GemNet: it helps at all budgets",
+            "consistent gains",
+            criteria.empirical_at_all_budgets,
+            ("gemnet-t",),
+        ),
     ],
     "unlabelled": [
-        Claim("Fig 5", "score matching lies between DFT and empirical labels", "between", between),
+        Claim("Fig 5", "score matching lies between DFT and empirical labels", "between", criteria.between),
         Claim(
             "Table 2",
             "GemNet: score matching and fine-tuning",
             "18 %",
-            smallest_budget,
+            criteria.smallest_budget,
             ("score-matching", "gemnet-t", 18),
         ),
-        Claim("Table 2", "EGNN: score matching and fine-tuning", "4 %", smallest_budget, ("score-matching", "egnn", 4)),
+        Claim(
+            "Table 2",
+            "EGNN: score matching and fine-tuning",
+            "4 %",
+            criteria.smallest_budget,
+            ("score-matching", "egnn", 4),
+        ),
     ],
     "md_stability": [
-        Claim("Fig 6a", "only ASTEROID is stable in dynamics", "the others diverge", stable),
-        Claim("Fig 6b", "ASTEROID bears longer steps", "3 times", longer_steps),
+        Claim("Fig 6a", "only ASTEROID is stable in dynamics", "the others diverge", criteria.stable),
+        Claim("Fig 6b", "ASTEROID bears longer steps", "3 times", criteria.longer_steps),
     ],
     "ablation": [
-        Claim("Table 3", "every part of the method helps", "each", every_part_helps),
+        Claim("Table 3", "every part of the method helps", "each", criteria.every_part_helps),
         Claim(
             "Table 3",
             "GemNet: bias-aware training",
             "6.5 %",
-            smallest_budget,
+            criteria.smallest_budget,
             ("asteroid", "gemnet-t", 6.5, "asteroid-unweighted"),
         ),
     ],
     "sensitivity": [
-        Claim("Fig 7a", "GemNet: better than standard training at every γ", "every γ", every_gamma),
-        Claim("Fig 7b", "GemNet: best with most cheap labels", "at the largest ratio", most_is_best),
-        Claim("Fig 7b", "GemNet: still better at a small ratio", "20 %", small_ratio, (20,)),
+        Claim("Fig 7a", "GemNet: better than standard training at every γ", "every γ", criteria.every_gamma),
+        Claim("Fig 7b", "GemNet: best with most cheap labels", "at the largest ratio", criteria.most_is_best),
+        Claim("Fig 7b", "GemNet: still better at a small ratio", "20 %", criteria.small_ratio, (20,)),
     ],
-    "baselines": [Claim("Table 4", "ASTEROID is better than sGDML and ANI-1ccx", "lowest but for Δ-ML", lowest)],
+    "baselines": [
+        Claim("Table 4", "ASTEROID is better than sGDML and ANI-1ccx", "lowest but for Δ-ML", criteria.lowest)
+    ],
     "multi_molecule": [
         Claim(
             "Table 5",
             "GemNet: one pre-training for all molecules is better than standard training",
             "everywhere",
-            together,
+            criteria.together,
         )
     ],
-    "toy": [Claim("A.5", "toy example: better than standard training", "at all numbers of points", toy_points)],
-    "label_cost": [Claim("5.1", "an accurate label costs many DFT labels", "about 40", label_cost)],
+    "toy": [
+        Claim("A.5", "toy example: better than standard training", "at all numbers of points", criteria.toy_points)
+    ],
+    "label_cost": [Claim("5.1", "an accurate label costs many DFT labels", "about 40", criteria.label_cost)],
 }
