@@ -298,7 +298,7 @@ def test_the_paper_s_budgets_count_what_was_given_up(monkeypatch):
             "budget": [50, 40, 50, 50],
         }
     )
-    monkeypatch.setattr(comparison.runs, "table", lambda records: table)
+    monkeypatch.setattr(comparison.runs, "overview", lambda records: table)
     assert np.array_equal(comparison.with_total_budget(PROFILE, [])["total_budget"], [50, 50, 50, 50])
 
 
