@@ -934,24 +934,23 @@ def test_a_split_without_validation_has_these_frames_for_training(accurate: Labe
     assert torch.equal(large.train.pos[:20], small.train.pos) and small.test.fingerprint != without.test.fingerprint
 
 
-@pytest.mark.parametrize("test", [60, None])
 @pytest.mark.parametrize("seed", range(3))
-def test_blocks_of_a_trajectory_are_not_divided(test: int | None, seed: int, accurate: LabelledSet) -> None:
-    """Neighbours of a held-out frame give it away: no frame of its block is learned from."""
+def test_no_frame_is_learned_from_the_blocks_that_are_held_out(seed: int, accurate: LabelledSet) -> None:
+    """Neighbours of a held-out frame give it away."""
     numbered = accurate[:200].derived(energy=torch.arange(200, dtype=torch.float64))
-    block, valid, budget = 15, 20, 70
-    parts = split(numbered, None, budget, seed, valid=valid, test=test, block=block)
+    block, numbers = 15, {"valid": 20, "test": 40}
+    parts = split(numbered, None, 70, seed, block=block, **numbers)
     rows = {name: getattr(parts, name).energy.long().tolist() for name in ("train", "valid", "test")}
-    blocks = [{row // block for row in found} for found in rows.values()]
-    assert sum(map(len, blocks)) == len(set.union(*blocks))
-    assert budget - 2 * block < len(rows["train"]) <= budget and valid - block < len(rows["valid"]) <= valid
-    assert len(rows["test"]) == test or test is None
-    alone = split(numbered, None, budget, seed, valid=valid, test=test)
-    assert len({row // block for row in alone.train.energy.long().tolist()}) > len(blocks[0]) + 3  # scattered
-    same = split(numbered, None, budget, seed, valid=valid, test=test, block=1)
+    assert {name: len(found) for name, found in rows.items()} == {"train": 70, **numbers}
+    blocks = {name: {row // block for row in found} for name, found in rows.items()}
+    assert sum(map(len, blocks.values())) == len(set.union(*blocks.values()))
+    assert len(blocks["train"]) > 70 // block + 2  # scattered over all others
+    assert len(blocks["test"]) == 3 and len(blocks["valid"]) == 2
+    alone, same = (split(numbered, None, 70, seed, **numbers, **how) for how in ({}, {"block": 1}))
     assert torch.equal(same.train.energy, alone.train.energy)
-    with pytest.raises(DatasetError, match="block is 0; it must be a whole number, 1 or more"):
-        split(numbered, None, budget, seed, block=0)
+    for wrong in ({"block": 0}, {"block": 15, "test": None}, {"block": 100}):
+        with pytest.raises(DatasetError, match="block is"):
+            split(numbered, None, 70, seed, **numbers | wrong)
 
 
 def test_split_of_different_molecules(accurate: LabelledSet) -> None:

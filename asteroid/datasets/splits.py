@@ -55,9 +55,8 @@ def split(
         inaccurate_budget: number of inaccurate frames; None: all.
         valid: number of accurate validation frames; of 0, the split has none.
         test: number of accurate test frames; None: all that are left.
-        block: frames of a trajectory are drawn in blocks of so many consecutive ones, since neighbours of a test frame
-            give it away. A block that would be in two parts of the accurate set stays in the one that is held out, so
-            that training may have some frames less than `budget`.
+        block: above 1, validation and test frames come from blocks of so many consecutive accurate frames that have no
+            training frames, since neighbours of a test frame along a trajectory give it away. It takes `test`.
 
     Raises:
         DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
@@ -69,9 +68,9 @@ def split(
         least = 0 if what in ("seed", "valid") else 1
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
-    blocks = np.random.default_rng([seed, 0]).permutation(-(-len(accurate) // block))
-    order = (block * blocks[:, None] + np.arange(block)).ravel()
-    order = order[order < len(accurate)]
+    order = np.random.default_rng([seed, 0]).permutation(len(accurate))
+    if block > 1:
+        order = _held_out_in_blocks(order, seed, block, valid, test)
     as_published = accurate.provenance.get("dataset") == "MD17"
     if not as_published:
         order = without_repeats(accurate.z, accurate.pos, order)
@@ -94,9 +93,6 @@ def split(
         tested = order[valid + budget :]
     tested = tested[len(tested) - (test or len(tested)) :]
     validated, learned = learned[:valid], learned[valid : valid + budget]
-    if block > 1:
-        validated = validated[~np.isin(validated // block, tested // block)]
-        learned = learned[~np.isin(learned // block, np.concatenate([validated, tested]) // block)]
     parts = {
         "train": accurate[learned],
         "valid": accurate[validated] if valid else None,
@@ -126,6 +122,21 @@ def _is_outside(labelled: LabelledSet, *held_out: LabelledSet | None) -> np.ndar
     for part in filter(None, held_out):
         outside[same_geometries(part, labelled)[1]] = False
     return outside
+
+
+def _held_out_in_blocks(order: np.ndarray, seed: int, block: int, valid: int, test: int | None) -> np.ndarray:
+    """Frames for validation, for training and for testing, one after another, each from blocks of their own."""
+    blocks = np.random.default_rng([seed, 3]).permutation(len(order) // block)
+    counts = [-(-number // block) for number in (valid, test or 0)]
+    if test is None or sum(counts) >= len(blocks):
+        raise DatasetError(
+            f"block is {block}, valid is {valid} and test is {test}; expected numbers that leave some of the "
+            f"{len(blocks)} blocks for training"
+        )
+    of_valid, of_test = blocks[: counts[0]], blocks[len(blocks) - counts[1] :]
+    first, last = (order[np.isin(order // block, part)] for part in (of_valid, of_test))
+    rest = order[~np.isin(order // block, np.concatenate([of_valid, of_test]))]
+    return np.concatenate([first[:valid], rest, last[:test]])
 
 
 def _outside(labelled: LabelledSet | None, *held_out: LabelledSet | None) -> LabelledSet | None:
