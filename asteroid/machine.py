@@ -19,6 +19,8 @@ FLAGS = {
     "ASTEROID_MD17": "folder of MD17's files, in PyTorch Geometric's layout; else ~/.cache/asteroid/md17",
     "ASTEROID_ANI1CCX": "file of ANI-1ccx's weights, where they cannot be fetched",
     "PSI_SCRATCH": "folder in which Psi4 keeps its scratch files",
+    "OMP_NUM_THREADS": "threads of a page's kernel; one if not given",
+    "JUPYTER_PATH": "folders of kernels, behind which a page's own is put",
 }
 """Variables of the environment that the library reads, and what they are for."""
 

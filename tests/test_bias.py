@@ -156,7 +156,7 @@ def test_weights_must_lower_what_varies_by_more_than_they_take_away(worse, left,
     """By hand: weights of 1 and e⁻² leave 81 % of the labels, whose mean is then off by √(1 / 0.81) times as much."""
     size = torch.tensor([1.0] * 300 + [3.0] * 100, dtype=torch.float64)  # the median is 1
     varying = np.array([1.0] * 300 + [worse] * 100)
-    found, reason = bias._judge(size, varying, np.full(400, 10.0), given=True)
+    found, reason = bias.verdict_of(size, varying, np.full(400, 10.0), given=True)
     assert found == verdict
     assert f"count like 81 % of them, and what varies is {left} % of what it was" in reason
 

@@ -13,7 +13,7 @@ import torch
 from asteroid import datasets, profiles, runs
 from asteroid.datasets import sources
 from asteroid.runs import RunSpec, Store, sweeps
-from asteroid.runs import spec as run_specs
+from asteroid.runs import labels as run_labels
 from asteroid.training import TrainConfig
 
 PAPER = profiles.load("paper")
@@ -87,7 +87,7 @@ def root(published, tmp_path_factory):
         patch.setenv("ASTEROID_MD17", str(folder))
         patch.setattr("torch_geometric.datasets.md17.download_url", download_url)
         yield folder
-    run_specs._read.cache_clear()
+    run_labels._read.cache_clear()
 
 
 def specs_of(molecule: str, model: str = "egnn") -> list[RunSpec]:

@@ -190,10 +190,10 @@ def checked(**parameters) -> dict:
 @needs_labels
 def test_the_notebook_takes_a_theory_with_its_basis_and_a_charge():
     found = checked(smiles="[NH4+]", cheap_level="mmff", accurate_level="pbe/def2-svp")
-    level, settings = found["theories"]["pbe/def2-svp"]
-    assert (level, settings, found["driver"]) == ("pbe", {"basis": "def2-svp", "charge": 1}, "mmff")
-    assert set(found["theories"]["mmff"][1]) == {"charge", "reference"}
-    assert checked(smiles="O", cheap_level="pbe", accurate_level="ccsd(t)")["driver"] == "gfn2"
+    assert found["how"]["pbe/def2-svp"] == {"charge": 1} and found["driver"] == "mmff"
+    assert set(found["how"]["mmff"]) == {"charge", "reference"}
+    for accurate in ("ccsd(t)", "ccsd(t)/cc-pvdz + mp2/cc-pvtz - mp2/cc-pvdz", "my_levels:Springs"):
+        assert checked(smiles="O", cheap_level="pbe", accurate_level=accurate)["driver"] == "gfn2"
 
 
 @needs_labels
@@ -213,7 +213,7 @@ def test_the_notebook_takes_a_theory_with_its_basis_and_a_charge():
         ({"cheap_level": "gfn2/sto-3g"}, ValueError, "gfn2 has no setting basis"),
         ({"cheap_level": "pbe", "accurate_level": "pbe"}, ValueError, "both 'pbe'; give two levels"),
         ({"processes": 0}, ValueError, "processes is 0; give 1 or more"),
-        ({"budget_hours": "much"}, ValueError, "could not convert string to float: 'much'"),
+        ({"budget_hours": "much"}, ValueError, "budget_hours is 'much'; "),
     ],
 )
 def test_the_notebook_refuses_before_it_computes(parameters, error, said):

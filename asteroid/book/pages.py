@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import yaml
 
@@ -300,21 +301,15 @@ def this_interpreter(pages: Path) -> Iterator[None]:
             "ASTEROID_QUIET": "1",  # a page has no use for progress bars
             # What a kernel itself computes is small: two threads gain little on idle cores, and on busy ones wait for
             # each other at every operation. Pools set the threads of their processes.
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "OMP_NUM_THREADS": machine.flag("OMP_NUM_THREADS") or "1",
             PAGES: str(pages),
         }
         about = {"argv": [*command, "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}
         about["env"] = {name: value.replace("$", "$$") for name, value in environment.items()}  # which it expands
         spec.write_text(json.dumps(about))
-        before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [scratch, before]))
-        try:
+        folders = os.pathsep.join(filter(None, [scratch, machine.flag("JUPYTER_PATH")]))
+        with patch.dict(os.environ, JUPYTER_PATH=folders):
             yield
-        finally:
-            if before is None:
-                del os.environ["JUPYTER_PATH"]
-            else:
-                os.environ["JUPYTER_PATH"] = before
 
 
 def _write(file: Path, notebook: dict, seal: dict) -> None:

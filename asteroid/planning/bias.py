@@ -121,7 +121,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
     by_frame = losses.frame_bias(force, cheap.force)
     varying_by_frame = _size(varying)
     alone = np.full(len(cheap), error) if error else _size(force.numpy() - _left_out(linear, force.numpy()))
-    verdict, reason = _verdict(by_frame, varying_by_frame, alone, error is not None)
+    verdict, reason = verdict_of(by_frame, varying_by_frame, alone, error is not None)
     return BiasReport(
         molecule=cheap.molecule,
         accurate=level,
@@ -158,7 +158,7 @@ def overview(reports: Iterable[BiasReport]) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def _verdict(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bool) -> tuple[str, str]:
+def verdict_of(bias: torch.Tensor, varying: np.ndarray, alone: np.ndarray, given: bool) -> tuple[str, str]:
     """Verdict and reason, from (frames,) of the bias, of what varies of it, and of the error without cheap labels."""
     whose = "that of accurate labels alone" if given else "that of a harmonic force field of the same frames"
     sizes = (
