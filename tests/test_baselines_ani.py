@@ -9,7 +9,7 @@ import tiny
 import torch
 from ase import Atoms
 
-from asteroid import datasets, models, runs, stages, training, units
+from asteroid import datasets, levels, models, runs, stages, training, units
 from asteroid.baselines import ani
 from asteroid.force_field import ForceField
 from asteroid.runs import RunSpec, Store
@@ -258,3 +258,12 @@ def test_another_model_or_no_inaccurate_labels_are_refused():
 )
 def test_what_a_method_does_not_use_is_no_part_of_its_key(spec, same):
     assert same.key == spec.key and same.file_name == spec.file_name
+
+
+def test_it_is_a_level_without_accurate_labels(methanol, random_weights):
+    atoms = Atoms(methanol.z.numpy(), methanol.pos[0].numpy())
+    atoms.calc = levels.calculator("asteroid.baselines.ani:calculator")
+    expected = ani.zero_shot(methanol[:10])
+    _, force = expected.energy_and_force(methanol.pos[:1])
+    np.testing.assert_allclose(atoms.get_forces() / units.KCAL_PER_MOL_IN_EV, force[0].numpy(), rtol=1e-4, atol=1e-3)
+    assert "torchani" in atoms.calc.version

@@ -172,6 +172,7 @@ def test_a_sum_is_read_with_its_factors():
     assert sums.terms("pbe") == [(1, "pbe")]
     level = "ccsd(t)/cc-pvdz + mp2/cc-pvtz - 0.5*mp2/cc-pvdz"
     assert sums.terms(level) == [(1, "ccsd(t)/cc-pvdz"), (1, "mp2/cc-pvtz"), (-0.5, "mp2/cc-pvdz")]
+    assert sums.terms("hf/6-31g* - 2*mp2/6-31g") == [(1, "hf/6-31g*"), (-2, "mp2/6-31g")]
     assert sums.terms("-lj + 2*my-level") == [(-1, "lj"), (2, "my-level")]
     for wrong in ("mp2 hf", "", "mp2 + + hf", "mp2 +"):
         with pytest.raises(ValueError, match="sum of levels|empty"):

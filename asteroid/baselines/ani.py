@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from asteroid.models.ani import ANI, ANIConfig, package
 from asteroid.provenance import versions
 from asteroid.stages import Recipe
 from asteroid.training import losses
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
 
 WEIGHTS = "ASTEROID_ANI1CCX"
 """Variable of the environment that holds the path of the weights, where they cannot be fetched."""
@@ -163,3 +167,14 @@ def transfer(
     general = stages.train_on_inaccurate(cheap, None, math.inf, recipe, **keep)
     general = stages.fine_tune(general, train, valid, recipe, **keep)
     return stages.fine_tune(general, split.train, split.valid, recipe, **keep)
+
+
+def calculator() -> "Calculator":
+    """ANI-1ccx as TorchANI's ASE calculator, for neutral molecules: a level named "asteroid.baselines.ani:calculator".
+
+    Raises:
+        ImportError, FileNotFoundError, ValueError: see `published_weights`.
+    """
+    network = ANI(ANIConfig(MEMBERS)).network
+    network.load_state_dict(published_weights())
+    return network.double().ase()

@@ -24,7 +24,7 @@ TASK = ("molecule", "level", "code", "settings", "z")
 
 def ledger_name(molecule: str, level: str) -> str:
     """Name of the ledger of a molecule's labels, which has no slash, colon or space in it."""
-    return re.sub(r"[/:*\s]+", "-", f"{files.short(molecule)}_{level}.jsonl")
+    return re.sub(r"[/:*\s]", "-", f"{files.short(molecule)}_{level}.jsonl")
 
 
 def read_labels(ledger: str | os.PathLike) -> list[dict[str, Any]]:

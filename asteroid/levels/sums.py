@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import LinearCombinationCalculator
 
-_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([^\s*+-][^\s*]*)\s*")
+_TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([^\s*+-]\S*)\s*")
 
 
 def terms(level: str) -> list[tuple[float, str]]:
