@@ -81,7 +81,7 @@ def test_covariances_of_forces_are_second_derivatives_of_those_of_energies(degre
     first, second = pos[0].flatten(), pos[1].flatten()
     size = len(first)
     mixed = torch.autograd.functional.hessian(covariance, (first, second))[0][1]  # two signs of a force cancel
-    found = bias._kernels(pos.numpy())[degree - 1][:size, size : 2 * size]
+    found = bias.kernels(pos.numpy())[degree - 1][:size, size : 2 * size]
     np.testing.assert_allclose(found, mixed, atol=1e-9 * mixed.abs().max())
 
 

@@ -632,7 +632,7 @@ def test_agrees_with_pyg_up_to_its_single_precision(tmp_path: Path) -> None:
     raw = tmp_path / "ethanol" / "raw"
     raw.mkdir(parents=True)
     np.savez(raw / "md17_ethanol.npz", **md17_like(few))
-    published = sources._pyg_md17()(str(tmp_path), "ethanol")
+    published = sources.pyg_md17()(str(tmp_path), "ethanol")
     labelled = load("md17:ethanol", "dft", root=tmp_path)
     for k, frame in enumerate(published):
         torch.testing.assert_close(frame.pos, labelled.pos[k].float())
@@ -667,7 +667,7 @@ def test_coupled_cluster_md17_is_downloaded_once_and_joined(tmp_path: Path, monk
                 archive.writestr(f"ethanol_ccsd_t-{name}.npz", content.getvalue())
         return str(path)
 
-    sources._pyg_md17()  # importing it here would warn
+    sources.pyg_md17()  # importing it here would warn
     monkeypatch.setattr("torch_geometric.datasets.md17.download_url", download_url)
     for _ in range(2):
         labelled = load("md17:ethanol", "ccsd(t)", root=tmp_path)
@@ -691,7 +691,7 @@ def test_no_network(level: str, file: str, host: str, tmp_path: Path, monkeypatc
         (Path(folder) / "half.npz").write_bytes(b"half")
         raise URLError("Name or service not known")
 
-    sources._pyg_md17()  # importing it here would warn
+    sources.pyg_md17()  # importing it here would warn
     monkeypatch.setattr("torch_geometric.datasets.md17.download_url", download_url)
     with pytest.raises(DatasetError) as caught:
         load("md17:ethanol", level, root=tmp_path)
@@ -710,7 +710,7 @@ def no_download(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(url)
         raise URLError("Name or service not known")
 
-    sources._pyg_md17()  # importing it here would warn
+    sources.pyg_md17()  # importing it here would warn
     monkeypatch.setattr("torch_geometric.datasets.md17.download_url", download_url)
     return asked
 
@@ -798,7 +798,7 @@ def test_files_whose_atoms_are_in_different_orders_are_refused(tmp_path: Path) -
 def test_every_molecule_of_md17_has_its_formula(tmp_path: Path) -> None:
     """A file of methanol is refused for each of them, by its formula."""
     methanol = load("methanol", "ccsd(t)")[:9]
-    names = {name: sources._pyg_md17().file_names[name] for name in sources.md17_molecules()}
+    names = {name: sources.pyg_md17().file_names[name] for name in sources.md17_molecules()}
     for molecule, file in names.items():
         raw = tmp_path / molecule / "raw"
         raw.mkdir(parents=True)

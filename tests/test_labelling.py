@@ -56,13 +56,13 @@ def dication():
 
 def computed(monkeypatch) -> list[np.ndarray]:
     """Positions of the frames that are computed from now on."""
-    seen, compute = [], labelling._label_one
+    seen, compute = [], labelling.label_one
 
     def counted(task, z, pos):
         seen.append(pos)
         return compute(task, z, pos)
 
-    monkeypatch.setattr(labelling, "_label_one", counted)
+    monkeypatch.setattr(labelling, "label_one", counted)
     return seen
 
 
@@ -116,9 +116,9 @@ def test_a_second_call_is_told_that_the_first_is_writing(frames, ledger, monkeyp
         with pytest.raises(DatasetError, match="another call is writing to .*methanol_gfn2.jsonl"):
             label(frames, "gfn2", ledger, **QUIET)
         told.append(True)
-        return labelling._label_one(task, z, pos)
+        return labelling.label_one(task, z, pos)
 
-    monkeypatch.setattr(labelling, "_label_one", second)
+    monkeypatch.setattr(labelling, "label_one", second)
     assert len(label(frames[:2], "gfn2", ledger, **QUIET)) == 2 and told
     assert list(ledger.parent.iterdir()) == [ledger]
 
@@ -217,7 +217,7 @@ def killed(task, z, pos):
 
 def test_a_process_that_is_killed_is_one_error_and_no_label_is_lost(frames, ledger, monkeypatch):
     label(frames[:3], "gfn2", ledger, **QUIET)
-    monkeypatch.setattr(labelling, "_label_one", killed)
+    monkeypatch.setattr(labelling, "label_one", killed)
     with processes.pool(2) as executor, pytest.raises(RuntimeError, match="was killed.*call again: it goes on"):
         label(frames, "gfn2", ledger, executor=executor, **QUIET)
     monkeypatch.undo()

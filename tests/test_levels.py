@@ -180,7 +180,7 @@ def test_cores_are_those_of_noble_gases(element, expected):
 
     ecp = {"I": "def2-svp"} if element == "I" else {}  # in place of 28 of the 36 electrons of krypton
     molecule = gto.M(atom=f"{element} 0 0 0; H 0 0 2", basis="def2-svp", ecp=ecp, verbose=0)
-    assert ab_initio._core_orbitals(molecule) == expected
+    assert ab_initio.core_orbitals(molecule) == expected
 
 
 def embedded_labels() -> list:

@@ -357,7 +357,7 @@ def test_a_sweep_makes_what_others_build_on_first_and_once(store, trainings):
     specs = [replace(MULTI, molecule=molecule) for molecule in LEVELS]
     (shared,) = MULTI.builds_on
     asked = [*specs, replace(MULTI, method="asteroid-not-tuned"), shared.builds_on[0]]
-    first, second, third = sweeps._waves(asked, store)
+    first, second, third = sweeps.waves(asked, store)
     assert {spec.key for spec in first} == {spec.key for spec in shared.builds_on}
     assert [spec.key for spec in second] == [shared.key]
     assert [spec.key for spec in third] == [spec.key for spec in asked[:3]]
@@ -367,7 +367,7 @@ def test_a_sweep_makes_what_others_build_on_first_and_once(store, trainings):
     assert plan["runs"].sum() == 5 and plan["steps"].sum() == sum(call["config"].steps for call in trainings)
     assert set(plan["molecule"]) == {*LEVELS, "several"}
     assert [record.spec.molecule for record in records] == list(LEVELS)
-    assert sweeps._waves(specs, store) == []
+    assert sweeps.waves(specs, store) == []
     assert len(list(store.folder.glob("*.json"))) == 5 and not list(store.folder.glob("work/*"))
     assert [list(record.histories) for record in records] == [["inaccurate-gamma1", "inaccurate-gamma1-tuned"]] * 2
     shared_record = store.get(shared)

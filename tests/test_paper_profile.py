@@ -82,7 +82,7 @@ def root(published, tmp_path_factory):
         path.write_bytes(published[path.name])
         return str(path)
 
-    sources._pyg_md17()  # importing it here would warn
+    sources.pyg_md17()  # importing it here would warn
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASTEROID_MD17", str(folder))
         patch.setattr("torch_geometric.datasets.md17.download_url", download_url)

@@ -159,7 +159,7 @@ def test_each_round_spends_as_much_of_either_kind_as_the_plan_says(profile, monk
     seconds, hours = (4.0, 1.0), 400 / 3600
     campaign = rounds._Campaign("at random", "random", 2, [], [(15, 50)])
     for _ in range(2):
-        spec = rounds._next(campaign, hours, seconds, one, 3)
+        spec = rounds.next_run(campaign, hours, seconds, one, 3)
     spent = [accurate * seconds[0] + cheap * seconds[1] for accurate, cheap in campaign.sizes]
     assert np.diff(spent) == pytest.approx((400 - 110) / 2, abs=4)
     accurate, cheap = campaign.sizes[-1]

@@ -135,7 +135,7 @@ def test_a_run_in_parts_is_the_whole_chain(method, gammas, store):
     stage_one = {theta_a.key: theta_a for theta_i in thetas_i for theta_a in theta_i.builds_on}.values()
     parts = [runs.force_field(one, store).provenance["seconds"] for one in (*stage_one, *thetas_i)]
     assert sum(parts) < record.seconds == ours.provenance["seconds_of_all_stages"]
-    assert list(record.histories) == list(runs.make._record(spec, runs.split_of(spec), whole).histories)
+    assert list(record.histories) == list(runs.make.record_of(spec, runs.split_of(spec), whole).histories)
 
 
 def test_unknown_method_lists_the_known():

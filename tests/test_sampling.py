@@ -77,9 +77,9 @@ def test_other_processes_sample_the_same():
 
 def test_a_wrong_temperature_is_warned_of():
     with pytest.warns(RuntimeWarning, match="745 K where 500 K was asked for"):
-        sampling._check_temperature(745, 500, atoms=9, frames=1000, spacing=0.2)
-    sampling._check_temperature(510, 500, atoms=9, frames=1000, spacing=0.2)
-    sampling._check_temperature(600, 500, atoms=9, frames=5, spacing=0.2)  # five frames say little
+        sampling.check_temperature(745, 500, atoms=9, frames=1000, spacing=0.2)
+    sampling.check_temperature(510, 500, atoms=9, frames=1000, spacing=0.2)
+    sampling.check_temperature(600, 500, atoms=9, frames=5, spacing=0.2)  # five frames say little
 
 
 def test_a_trajectory_counts_up_to_where_it_breaks():

@@ -92,7 +92,7 @@ def test_the_curve_of_a_long_run_keeps_its_largest_distances():
     """One frame in which the molecule is torn must not fall between those that are drawn."""
     distance = np.ones(31)
     distance[[10, 30]] = 7.0, 9.0
-    course = simulations._course(SimpleNamespace(time=np.arange(31.0), largest_distance=distance), 10)
+    course = simulations.thinned(SimpleNamespace(time=np.arange(31.0), largest_distance=distance), 10)
     shown = dict(zip(course["time"], course["largest_distance"], strict=True))
     assert len(shown) <= 10 and sorted(shown.values())[-3:] == [1.0, 7.0, 9.0]
     assert max(time for time in shown if time <= 10) == course["time"][course["largest_distance"].index(7.0)]

@@ -41,7 +41,7 @@ def no_data(tmp_path, monkeypatch) -> Path:
 
     monkeypatch.setenv("ASTEROID_MD17", str(tmp_path / "md17"))
     (tmp_path / "md17").mkdir()
-    sources._pyg_md17()  # importing it here would warn
+    sources.pyg_md17()  # importing it here would warn
     monkeypatch.setattr("torch_geometric.datasets.md17.download_url", refused)
     monkeypatch.setattr(datasets, "load", refused)
     return tmp_path / "md17"

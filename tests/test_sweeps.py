@@ -169,7 +169,7 @@ def test_runs_whose_labels_are_not_here_are_left_out_with_one_warning(store, tra
         raise AssertionError("a download was tried")
 
     monkeypatch.setenv("ASTEROID_MD17", str(tmp_path))
-    sources._pyg_md17()  # importing it here would warn
+    sources.pyg_md17()  # importing it here would warn
     monkeypatch.setattr("torch_geometric.datasets.md17.download_url", refused)
     absent = [replace(STANDARD, molecule="md17:ethanol", seed=seed) for seed in range(3)]
     with pytest.warns(UserWarning, match=r"2 runs .*labels are not on this machine \(md17:ethanol\)") as caught:

@@ -41,7 +41,7 @@ def test_it_counts_the_trainings_that_a_sweep_makes(tmp_path, monkeypatch):
     profile, store = profiles.load("smoke"), Store(tmp_path)
     specs = [spec for method in METHODS for spec in profile.specs(method, "egnn")]
     rows = workload.overview([*specs, *specs], {})
-    assert rows["runs"].sum() == sum(map(len, sweeps._waves(specs, store)))
+    assert rows["runs"].sum() == sum(map(len, sweeps.waves(specs, store)))
     assert set(rows["model"]) == {"EGNN"} and set(rows["molecule"]) == {"methanol"}
 
     steps, original = [], training.fit

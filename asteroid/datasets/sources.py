@@ -132,14 +132,14 @@ def md17_is_here(molecule: str, level: str) -> bool:
 
 def md17_molecules() -> list[str]:
     """Names of MD17's molecules."""
-    return [name for name in _pyg_md17().file_names if name.islower() and not name.startswith("revised ")]
+    return [name for name in pyg_md17().file_names if name.islower() and not name.startswith("revised ")]
 
 
 def md17_levels(molecule: str) -> list[str]:
     """Levels at which MD17 has a molecule, an empty list for an unknown one."""
     if molecule not in md17_molecules():
         return []
-    return [level for level, name in MD17_LEVELS.items() if name.format(molecule) in _pyg_md17().file_names]
+    return [level for level, name in MD17_LEVELS.items() if name.format(molecule) in pyg_md17().file_names]
 
 
 def read_saved(path: Path, fix: str) -> dict[str, Any]:
@@ -335,7 +335,7 @@ def _md17_paths(name: str, root: Path) -> list[str]:
 
 
 def _published(name: str, root: str | Path) -> Any:
-    class Published(_pyg_md17()):
+    class Published(pyg_md17()):
         """PyG's names, folders and download, called when we want them."""
 
         has_download = has_process = False
@@ -352,7 +352,7 @@ def _md17_files(name: str, root: Path) -> list[str]:
     missing = [path for path in paths if not os.path.exists(path)]
     if paths[0] not in missing:
         return [path for path in paths if path not in missing]
-    md17 = _pyg_md17()
+    md17 = pyg_md17()
     url = md17.revised_url if name.startswith("revised ") else f"{md17.gdml_url}/{md17.file_names[name]}"
     advice = f"Put the file there yourself, or set ASTEROID_MD17 to a folder that has it: {', '.join(missing)}."
     try:
@@ -373,7 +373,7 @@ def _md17_files(name: str, root: Path) -> list[str]:
     return paths
 
 
-def _pyg_md17() -> Any:
+def pyg_md17() -> Any:
     """PyTorch Geometric's class, imported where it is needed because that takes seconds."""
     with warnings.catch_warnings():
         # Importing it compiles with torch.jit, of which torch now warns; nothing here depends on that.

@@ -154,7 +154,7 @@ class PySCF(AbInitio):
         field.conv_tol = 1e-10  # what the default leaves would show in the forces
         field.kernel()
         self._check(field.converged, "the self-consistent field")
-        frozen = _core_orbitals(molecule)
+        frozen = core_orbitals(molecule)
         if self.method == "mp2":
             perturbed = mp.MP2(field, frozen=frozen)
             perturbed.kernel()
@@ -191,7 +191,7 @@ def _scratch_of_pyscf(folder: str) -> Iterator[None]:
         lib.param.TMPDIR = before
 
 
-def _core_orbitals(molecule: "gto.Mole") -> int:
+def core_orbitals(molecule: "gto.Mole") -> int:
     """Orbitals of the noble gas before each atom, as Psi4 freezes them, without those of a core potential."""
     replaced = np.array([molecule.atom_nelec_core(k) for k in range(molecule.natm)])
     nuclei = replaced + [molecule.atom_charge(k) for k in range(molecule.natm)]

@@ -169,9 +169,9 @@ def _computed(
     """Frame numbers and their labels, as they come."""
     task = pickle.dumps((level, registry.registered().get(level), dict(settings)))
     if executor is None:
-        yield from ((k, _label_one(task, z, pos[k])) for k in todo)
+        yield from ((k, label_one(task, z, pos[k])) for k in todo)
         return
-    futures = {executor.submit(_label_one, task, z, pos[k]): k for k in todo}
+    futures = {executor.submit(label_one, task, z, pos[k]): k for k in todo}
     try:
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
@@ -191,8 +191,8 @@ _CALCULATORS: dict[bytes, Calculator] = {}
 """The calculator of this process, kept from frame to frame: Psi4's start takes as long as a small label."""
 
 
-def _label_one(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
-    """`_label_alone`; threads of an executor take turns, since a process has one calculator."""
+def label_one(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
+    """The line of one frame; threads of an executor take turns, since a process has one calculator."""
     with _ONE_LABEL_AT_A_TIME:
         return _label_alone(task, z, pos)
 

@@ -172,7 +172,7 @@ def from_dynamics(
             f"the temperature or the timestep ({timestep:g} fs), or take a level under which the molecule is bound"
         )
     measured = float(temperatures.mean())
-    _check_temperature(measured, temperature, len(start), len(pos), every * timestep * friction)
+    check_temperature(measured, temperature, len(start), len(pos), every * timestep * friction)
     provenance = {
         "sampling": f"{len(counts)} independent Langevin trajectories, "
         f"{equilibration * timestep / 1000:g} ps discarded, a frame every {every * timestep:g} fs",
@@ -348,7 +348,7 @@ def _trajectories(task: tuple[list[Atoms], str, dict[str, Any], dict[str, Any]])
     return dynamics.langevin(starts, potential, **how)
 
 
-def _check_temperature(measured: float, target: float, atoms: int, frames: int, spacing: float) -> None:
+def check_temperature(measured: float, target: float, atoms: int, frames: int, spacing: float) -> None:
     """Warn if the mean kinetic temperature is further from the target than chance and the timestep explain.
 
     The kinetic energy has 3 · atoms degrees of freedom, hence a relative variance of 2 / (3 · atoms), and forgets

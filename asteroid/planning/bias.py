@@ -115,7 +115,7 @@ def bias_report(accurate: LabelledSet | ForceField, cheap: LabelledSet, error: f
     bias = (cheap.force - force).numpy()
     if not bias.any():
         raise DatasetError(f"the {name} are those of {level}: give labels of two levels")
-    constant, linear = _kernels(cheap.pos.numpy())
+    constant, linear = kernels(cheap.pos.numpy())
     left, varying = bias - _left_out(constant, bias), bias - _left_out(linear, bias)
     squared = np.square(bias).sum()
     by_frame = losses.frame_bias(force, cheap.force)
@@ -184,7 +184,7 @@ def _spread(frames: int) -> np.ndarray:
     return np.linspace(0, frames - 1, min(frames, MOST)).astype(int)
 
 
-def _kernels(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def kernels(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Covariances of force components (3 · frames · atoms, the same) for a random energy of first and second degree.
 
     With q the inverse distances of all pairs of atoms, in standard deviations from their means, and J = −∂q/∂x, an

@@ -79,7 +79,7 @@ def compare(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFr
     hours = settings.budget * seconds[0] / 3600
     for _ in range(settings.number):
         wanted = [
-            (campaign, _next(campaign, hours, seconds, specs[-1], seed))
+            (campaign, next_run(campaign, hours, seconds, specs[-1], seed))
             for (_, seed), campaign in campaigns.items()
             if len(campaign.sizes) <= campaign.rounds
         ]
@@ -147,7 +147,7 @@ def pilot_specs(profile: "Profile", molecule: str) -> list[RunSpec]:
     ]
 
 
-def _next(campaign: _Campaign, hours: float, seconds: tuple[float, float], one: RunSpec, seed: int) -> RunSpec:
+def next_run(campaign: _Campaign, hours: float, seconds: tuple[float, float], one: RunSpec, seed: int) -> RunSpec:
     """The training of the next round, like one of ASTEROID's pilots; its size and what to expect of it are noted."""
     accurate, cheap = campaign.sizes[-1]
     errors = _fitted(tuple(plans.pilots(campaign.records)))

@@ -94,7 +94,7 @@ def _make(spec: RunSpec, store: Store, progress: bool) -> None:
         if not store.has_force_field(spec):
             split = _chosen_split(spec, store, progress)
             trained = _train(spec, split, store, progress)
-            record = None if recorded else _record(spec, split, trained)
+            record = None if recorded else record_of(spec, split, trained)
             if fingerprints(spec) != data:  # a record of the old labels would pass for one of the new
                 raise ValueError(f"the labels of {spec.molecule} changed while a run of them was made; make it again")
             trained.save(path)
@@ -118,7 +118,8 @@ def _train(spec: RunSpec, split: datasets.Split, store: Store, progress: bool) -
     return spec.about.train(Job(spec, split, other_splits(spec), built_on, keep))
 
 
-def _record(spec: RunSpec, split: datasets.Split, trained: AnyForceField) -> Record:
+def record_of(spec: RunSpec, split: datasets.Split, trained: AnyForceField) -> Record:
+    """The record of a trained force field, tested on the split's test frames."""
     provenance = trained.provenance
     histories = {training["stage"]: training["history"] for training in chain(provenance)}
     quantiles = None

@@ -229,7 +229,7 @@ def _record(
         bond_failed=[failed for _, failed in by_bonds],
         energy_drift=None if spec.friction else [stability.energy_drift(run) for run in trajectories if run.stable],
         temperature=_digits([run.temperature.mean() for run in trajectories]),
-        course=[_course(run, _POINTS // spec.replicas) for run in trajectories],
+        course=[thinned(run, _POINTS // spec.replicas) for run in trajectories],
         distances=_digits(stability.distance_distribution(whole, EDGES)),
         bond_length=float(stability.bond_lengths(whole, pairs).mean()),
         spectrum=spectrum,
@@ -242,7 +242,7 @@ def _record(
     )
 
 
-def _course(run: Trajectory, points: int) -> dict[str, list[float]]:
+def thinned(run: Trajectory, points: int) -> dict[str, list[float]]:
     """The largest distance in time with fewer points, each the largest of those that it stands for."""
     stride = -(-len(run.time) // max(points, 10))
     first = np.arange(0, len(run.time) - stride + 1, stride)  # the last may stand for more than the others

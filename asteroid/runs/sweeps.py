@@ -75,7 +75,7 @@ def sweep(
     to_make = [spec for spec in missing if spec not in absent]
     for spec in to_make:
         split_of(spec)  # what its labels do not suffice for should fail before anything is trained
-    total = sum(map(len, _waves(to_make, store)))
+    total = sum(map(len, waves(to_make, store)))
     if total:
         if progress:
             print(f"{len(specs) - len(missing)} of {len(specs)} runs are recorded; {total} trainings to do", flush=True)
@@ -152,7 +152,7 @@ class _Sweep:
 
     def run(self, executor: Executor) -> None:
         """Make what is missing, and note what fails."""
-        for wave in _waves(self.specs, self.store, self.failed):
+        for wave in waves(self.specs, self.store, self.failed):
             pending = self.pending = {}
             for spec in wave:
                 lacking = [one.file_name for one in spec.builds_on if one.key in self.failed]
@@ -184,7 +184,7 @@ class _Sweep:
         return executor.submit(_run_quietly, spec, store, spec.key, fingerprints(spec), call)
 
     def _left(self) -> int:
-        return sum(map(len, _waves(self.specs, self.store, self.failed)))
+        return sum(map(len, waves(self.specs, self.store, self.failed)))
 
     def _note_success(self, spec: RunSpec, record: Record, seconds: float) -> None:
         self.bar.update()
@@ -209,7 +209,7 @@ class _Sweep:
         warnings.warn(f"a run failed and is left out ({why}); see {path}", stacklevel=4)
 
 
-def _waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> list[list[RunSpec]]:
+def waves(specs: list[RunSpec], store: Store, failed: Iterable[str] = ()) -> list[list[RunSpec]]:
     """What is to be trained, each key once and none that has failed: first what others build on, last the runs."""
     wave = {spec.key: spec for spec in specs if store.get(spec) is None and spec.key not in failed}
     waves = []
