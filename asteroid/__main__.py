@@ -1,5 +1,6 @@
 """The command line: python -m asteroid COMMAND --help."""
 
+import math
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -83,6 +84,8 @@ def plan(profile: str, speed_up: float | None) -> None:
     from asteroid import profiles
     from asteroid.book import workload
 
+    if speed_up is not None and not math.isfinite(speed_up):
+        raise click.BadParameter(f"--speed-up is {speed_up}; expected a number above 0")
     profile = profiles.load(profile)  # the data need not be here
     specs = list(chain.from_iterable(_runs(profile, lacking=())))
     click.echo(workload.report(specs, root() / "results" / profile.name, speed_up or workload.SPEED_UP))

@@ -26,6 +26,13 @@ SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
 MOST_HELD_OUT = 100  # cheap labels that decide which weights of stage 2 are kept
 
 
+def _sorted_pairs(settings: Any) -> list[tuple[str, Any]]:
+    try:
+        return sorted(dict(settings).items())
+    except (TypeError, ValueError):
+        raise ValueError(f"{settings!r} given; expected settings by name, such as {{'hidden': 64}}") from None
+
+
 @validated
 class Recipe:
     """Model and training settings that a comparison holds fixed.
@@ -46,9 +53,7 @@ class Recipe:
 
     model: str = "egnn"
     # Sorted pairs, so that a run can be a key of a dictionary.
-    model_config: Annotated[
-        tuple[tuple[str, Any], ...], BeforeValidator(lambda pairs: sorted(dict(pairs).items()))
-    ] = ()
+    model_config: Annotated[tuple[tuple[str, Any], ...], BeforeValidator(_sorted_pairs)] = ()
     accurate: TrainConfig = TrainConfig()
     identification: TrainConfig = TrainConfig()
     inaccurate: TrainConfig = TrainConfig(batch_size=32)

@@ -53,12 +53,18 @@ def _with_readable_errors(init: Callable, name: str, known: list[str]) -> Callab
         try:
             init(self, *args, **kwargs)
         except ValidationError as error:
-            raise ValueError(f"{name}: {'; '.join(_in_words(one, known) for one in error.errors())}") from None
+            errors = error.errors()
+            # What is wrong with an item makes its list too short as well.
+            of_items = {one["loc"][:-1] for one in errors}
+            errors = [one for one in errors if one["type"] != "too_short" or one["loc"] not in of_items]
+            raise ValueError(f"{name}: {'; '.join(_in_words(one, known) for one in errors)}") from None
 
     return with_readable_errors
 
 
 def _in_words(error: dict[str, Any], known: list[str]) -> str:
+    if error["type"] == "unexpected_positional_argument":
+        return f"more than {len(known)} settings were given; known: {', '.join(known)}"
     first, *others = error["loc"] or [""]
     first = known[first] if isinstance(first, int) else first  # an argument without its name
     place, message = ".".join(map(str, (first, *others))), error["msg"].removeprefix("Value error, ")

@@ -36,12 +36,17 @@ def nothing() -> None:
     """No calculator."""
 
 
-def orca(charge: int = 0, program: str = "orca", folder: str = ".") -> Calculator:
+def anything(**settings) -> Calculator:
+    """It takes a charge and does not look at it."""
+    return morse()
+
+
+def orca(charge: int = 0, program: str = "orca") -> Calculator:
     """As the page on levels shows it."""
     from ase.calculators.orca import ORCA, OrcaProfile
 
     how = {"orcasimpleinput": "DLPNO-CCSD(T) cc-pVTZ EnGrad", "charge": charge, "mult": 1}
-    return ORCA(profile=OrcaProfile(command=program), directory=folder, **how)
+    return ORCA(profile=OrcaProfile(command=program), **how)
 
 
 class Broken(Springs):
@@ -49,3 +54,10 @@ class Broken(Springs):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         raise RuntimeError("broken")
+
+
+class Stiff(Springs):
+    """Three times as stiff."""
+
+    def __init__(self, charge: int = 0):
+        super().__init__(charge, 3.0)

@@ -951,6 +951,13 @@ def test_no_frame_is_learned_from_the_blocks_that_are_held_out(seed: int, accura
     for wrong in ({"block": 0}, {"block": 15, "test": None}, {"block": 100}):
         with pytest.raises(DatasetError, match="block is"):
             split(numbered, None, 70, seed, **numbers | wrong)
+    published = numbered.derived(provenance={"dataset": "MD17"})
+    with pytest.raises(DatasetError, match="MD17 do not follow each other"):
+        split(published, None, 70, seed, block=block, **numbers)
+    half = numbered.derived(pos=numbered.pos[:100].repeat(2, 1, 1))  # a trajectory that was started again
+    again = split(half, None, 30, seed, block=block, valid=4, test=4)
+    held = {row // block for part in (again.valid, again.test) for row in part.energy.long().tolist()}
+    assert held.isdisjoint({row // block for row in again.train.energy.long().tolist()})
 
 
 def test_split_of_different_molecules(accurate: LabelledSet) -> None:

@@ -225,3 +225,13 @@ def test_what_the_page_on_tuning_compares(name, model):
     }
     assert len(costs) == 1  # both ways at equal cost
     assert {spec.seed for spec in found["seeds"].values()} == set(range(profile.tuning.seeds))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("recipes", 5), ("recipes.egnn.accurate", None), ("recipes.egnn.model_config", 5), ("ani", [1])],
+)
+def test_what_is_no_section_is_named(place, value, tmp_path, monkeypatch):
+    section, _, name = place.rpartition(".")
+    with pytest.raises(ValueError, match=f"'mine'.*{name}.*(expected|should be)"):
+        load_changed(section, lambda part: part.update({name: value}), tmp_path, monkeypatch)

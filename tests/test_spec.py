@@ -116,6 +116,20 @@ def test_what_is_no_run_is_refused(changes):
         RunSpec(**json.loads(json.dumps(asdict(STANDARD))) | changes)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RunSpec(5, "standard", 10), "molecule is 5; "),
+        (lambda: replace(ASTEROID, together=5, method="asteroid-multi"), "together: 5 given; expected"),
+        (lambda: Selection(5, "random", (), 0, 7), "more than 4 settings were given; known: candidates, by"),
+        (lambda: tiny.with_recipe(ASTEROID, gammas=(float("nan"),)), "Recipe: gammas.0 is nan; [^;]*$"),
+    ],
+)
+def test_values_of_another_kind_are_named_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 # What a record says of its labels
 
 

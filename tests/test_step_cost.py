@@ -52,3 +52,9 @@ def test_a_method_whose_package_is_missing_has_no_cost(monkeypatch):
 
     monkeypatch.setattr(sgdml, "train", train)
     assert step_cost.seconds_per_step(replace(tiny.STANDARD, method="sgdml")) is None
+
+
+def test_every_method_that_trains_a_network_has_a_price(monkeypatch):
+    monkeypatch.setattr(step_cost, "CALLS", 2)
+    for method in ("inaccurate", "score-matching-not-tuned", "asteroid"):
+        assert step_cost.seconds_per_step(replace(tiny.ASTEROID, method=method)) > 0

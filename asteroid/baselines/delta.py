@@ -163,8 +163,10 @@ def with_cheap_level(correction: ForceField, cheap: LabelledSet) -> DeltaForceFi
     # What `levels.label` records; of the embedded labels, all of it is the default.
     recorded, settings = cheap.provenance.get("settings"), {}
     if isinstance(recorded, Mapping):
-        names = ("charge", "basis", "grid") if cheap.level in ("pbe", "b3lyp") else ("charge", "basis")
-        settings = {name: recorded[name] for name in names if name in recorded}
+        names = (
+            ("charge", "basis", "grid") if cheap.level.partition("/")[0] in ("pbe", "b3lyp") else ("charge", "basis")
+        )
+        settings = {name: recorded[name] for name in names if name in recorded} | recorded.get("parameters", {})
     if cheap.level == "mmff":
         settings["reference"] = Atoms(cheap.z.numpy(), cheap.pos[cheap.energy.argmin()].numpy())
     return DeltaForceField(correction, cheap.level, settings)

@@ -29,11 +29,10 @@ def seconds_per_step(spec: RunSpec) -> float | None:
     Returns:
         Seconds; None where a package of the method is missing, or a cheap level was never timed.
     """
-    same, is_network = replace(spec, seed=0), spec.about.untrained is METHODS["standard"].untrained
-    if is_network:
-        same = replace(same, budget=1)
-    if is_network and not spec.about.computes_cheap_level:
-        same = replace(same, method="standard", inaccurate_budget=0)
+    same = replace(spec, seed=0)
+    if spec.about.untrained is METHODS["standard"].untrained:  # a network, whatever it has learned
+        method = spec.method if spec.about.computes_cheap_level else "standard"
+        same = replace(same, budget=1, inaccurate_budget=0, method=method)
     return _measured(same)
 
 

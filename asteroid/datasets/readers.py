@@ -249,11 +249,14 @@ def _from_arrays(path: Path, skip: Sequence[int], opened: _Arrays, keys: Sequenc
             columns[name] = column.astype(np.float64)
     info = {}
     for name in states:
-        array = arrays[name]
+        array = arrays.get(name)  # None is a pickled object
+        if array is None:
+            continue
         if name == "Q" and array.size not in (1, len(pos)):  # charges of atoms
             continue
         if len(found := np.unique(array)) > 1:
-            raise DatasetError(f"{path}: {name} holds {found.tolist()}; expected that of one molecule.")
+            several = ", ".join(map(str, found[:5].tolist())) + (" and others" if len(found) > 5 else "")
+            raise DatasetError(f"{path}: {name} holds {several}; expected that of one molecule.")
         info |= {"charge" if name == "Q" else name: value.item() for value in array.reshape(-1)[:1]}
     about["read"] = f"frames, {z_key} and {pos_key},"
     about |= _state(path, [Atoms(z, pos[0], info=info)])

@@ -56,7 +56,8 @@ def split(
         valid: number of accurate validation frames; of 0, the split has none.
         test: number of accurate test frames; None: all that are left.
         block: above 1, validation and test frames come from blocks of so many consecutive accurate frames that have no
-            training frames, since neighbours of a test frame along a trajectory give it away. It takes `test`.
+            accurate training frames, since neighbours of a test frame along a trajectory give it away. It takes `test`,
+            and frames in the order of a trajectory; inaccurate frames are drawn as without it.
 
     Raises:
         DatasetError: a number is not whole, not positive or more than there is, or the sets hold different molecules.
@@ -69,11 +70,13 @@ def split(
         if not isinstance(number, numbers.Integral) or number < least:
             raise DatasetError(f"{what} is {number!r}; it must be a whole number, {least} or more.")
     order = np.random.default_rng([seed, 0]).permutation(len(accurate))
-    if block > 1:
-        order = _held_out_in_blocks(order, seed, block, valid, test)
     as_published = accurate.provenance.get("dataset") == "MD17"
     if not as_published:
         order = without_repeats(accurate.z, accurate.pos, order)
+    if block > 1:
+        if as_published:
+            raise DatasetError(f"block is {block}, but frames of MD17 do not follow each other; leave it out.")
+        order = _held_out_in_blocks(order, len(accurate) // block, seed, block, valid, test)
     published = accurate.provenance.get("published_train", len(accurate))
     learned, tested = order[order < published], order[order >= published]
     what = f"{accurate.level} labels of {accurate.molecule}"
@@ -124,17 +127,19 @@ def _is_outside(labelled: LabelledSet, *held_out: LabelledSet | None) -> np.ndar
     return outside
 
 
-def _held_out_in_blocks(order: np.ndarray, seed: int, block: int, valid: int, test: int | None) -> np.ndarray:
+def _held_out_in_blocks(
+    order: np.ndarray, blocks: int, seed: int, block: int, valid: int, test: int | None
+) -> np.ndarray:
     """Frames for validation, for training and for testing, one after another, each from blocks of their own."""
-    blocks = np.random.default_rng([seed, 3]).permutation(len(order) // block)
+    shuffled = np.random.default_rng([seed, 3]).permutation(blocks)
     counts = [-(-number // block) for number in (valid, test or 0)]
-    if test is None or sum(counts) >= len(blocks):
-        raise DatasetError(
-            f"block is {block}, valid is {valid} and test is {test}; expected numbers that leave some of the "
-            f"{len(blocks)} blocks for training"
-        )
-    of_valid, of_test = blocks[: counts[0]], blocks[len(blocks) - counts[1] :]
+    of_valid, of_test = shuffled[: counts[0]], shuffled[max(0, blocks - counts[1]) :]
     first, last = (order[np.isin(order // block, part)] for part in (of_valid, of_test))
+    if test is None or sum(counts) >= blocks or len(first) < valid or len(last) < test:
+        raise DatasetError(
+            f"block is {block}, valid is {valid} and test is {test}; expected numbers that leave some of the {blocks} "
+            "blocks for training, and that their blocks hold where frames that repeat others do not count"
+        )
     rest = order[~np.isin(order // block, np.concatenate([of_valid, of_test]))]
     return np.concatenate([first[:valid], rest, last[:test]])
 

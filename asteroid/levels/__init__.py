@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import pickle
 import re
 import shutil
 import subprocess
@@ -49,14 +50,18 @@ def calculator(level: str, *, code: str | None = None, **settings: Any) -> "Calc
     """
     from asteroid.levels import external, sums
 
-    parts = sums.terms(level)
-    if len(parts) > 1 or parts[0][0] != 1:
-        return sums.Sum([calculator(one, code=code, **settings) for _, one in parts], [factor for factor, _ in parts])
+    if (terms := sums.terms(level)) is not None:
+        parts = [calculator(one, code=code, **sums.settings_of(one, settings)) for _, one in terms]
+        return sums.Sum(parts, [factor for factor, _ in terms])
     if (make := registry.found(level)) is not None:
+        if code not in (None, level):
+            raise ValueError(f"{level} is not computed by {code!r}; leave out the code")
         built = external.External(level, make, **settings)
         built.code = level
         return built
-    level, _, basis = level.partition("/")
+    level, slash, basis = level.partition("/")
+    if slash and not basis:
+        raise ValueError(f"no basis set stands behind {level}/; give one, or leave out the slash")
     if basis and settings.setdefault("basis", basis) != basis:
         raise ValueError(f"the level says the basis {basis}, and basis is {settings['basis']!r}; leave out one")
     known = [entry for entry in _LEVELS if entry.level == level]
@@ -89,18 +94,25 @@ def register(name: str, make: "Callable[..., Calculator]") -> None:
 
     Args:
         name: of the level, such as "mace-off".
-        make: a function of a module, or a class, that returns a new calculator. If it takes `charge`, it is told the
-            molecule's; if not, only neutral molecules are computed. It may start a program, which is on one thread if
-            it keeps to OMP_NUM_THREADS.
+        make: a function of a module, or a class, that returns a new calculator. If it has an argument `charge`, it is
+            told the molecule's; if not, only neutral molecules are computed. It may start a program, which is on one
+            thread if it keeps to OMP_NUM_THREADS. What was registered under this name before is replaced.
 
     Raises:
-        ValueError: if the name is taken, or would be read as a sum, a basis set or a module.
+        ValueError: if the name is that of a level of ours, or would be read as a sum, a basis set or a module.
     """
     if not re.fullmatch(r"\w[\w().-]*", name):
         raise ValueError(f"{name!r} cannot be the name of a level; expected letters, digits and any of '().-_'")
     if name in [entry.level for entry in _LEVELS]:
         raise ValueError(f"{name!r} is a level already; choose another name")
-    registry.add(name, make)
+    try:
+        pickle.dumps(make)
+    except Exception as error:  # of whatever kind, other processes could not be sent it
+        raise ValueError(
+            f"{make!r} cannot be the level {name}, since no other process could use it ({error}); define it by its "
+            "name in a module"
+        ) from None
+    registry.add({name: make})
 
 
 def version(code: str) -> str:

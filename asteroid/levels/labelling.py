@@ -32,7 +32,7 @@ from asteroid.levels.molecules import SHORTEST, check_closed_shell, check_molecu
 from asteroid.machine import progress_bar
 
 # Attributes of a calculator that say how it computes; lj keeps its own in `parameters`.
-_SETTINGS = ("charge", "basis", "grid", "parameters")
+_SETTINGS = ("charge", "basis", "grid", "parameters", "source")
 _THEORY = {"lj": "Lennard-Jones", "mmff": "MMFF94", "gfn2": "GFN2-xTB"}
 
 
@@ -85,7 +85,7 @@ def label(
             writing to it; no frame has a label; or the frames are in another unit than Å.
     """
     ledger = Path(ledger)
-    if len(terms := sums.terms(level)) > 1:
+    if (terms := sums.terms(level)) is not None:
         how = {"molecule": molecule, "executor": executor, "retry": retry, "progress": progress}
         return _labels_of_sum(frames, level, terms, ledger, **how, **settings)
     z, pos = np.asarray(frames.z).astype(int), np.asarray(frames.pos, dtype=np.float64)
@@ -109,7 +109,13 @@ def label(
     plain = {name: getattr(calculator, name, None) for name in _SETTINGS}
     plain = {name: value for name, value in plain.items() if value not in (None, {})}
     # As JSON has it, to compare with what was read.
-    session = json.loads(json.dumps({"molecule": molecule, "level": level, "code": calculator.code, "settings": plain}))
+    try:
+        session = {"molecule": molecule, "level": level, "code": calculator.code, "settings": plain}
+        session = json.loads(json.dumps(session))
+    except TypeError as error:
+        raise ValueError(
+            f"settings are {plain}, which a ledger cannot hold ({error}); give numbers and texts"
+        ) from None
     version = getattr(calculator, "version", None) or levels.version(calculator.code)
     session |= {"code_version": version, "z": z.tolist(), "machine": _machine()}
     _check_same_task(ledger, sessions, session)
@@ -132,42 +138,65 @@ def label(
 
 
 def _labels_of_sum(
-    frames: Frames, level: str, terms: Sequence[tuple[float, str]], ledger: Path, retry: bool, **how: Any
+    frames: Frames,
+    level: str,
+    terms: Sequence[tuple[float, str]],
+    ledger: Path,
+    *,
+    molecule: str | None,
+    executor: Executor | None,
+    retry: bool,
+    progress: bool,
+    **settings: Any,
 ) -> LabelledSet:
     """The sum of labels, of the frames that have one of every level; its seconds are theirs together."""
-    molecule = how["molecule"] or getattr(frames, "molecule", None) or getattr(frames, "provenance", {}).get("molecule")
-    parts = [
-        label(frames, one, ledger.with_name(ledger_name(molecule or "frames", one)), retry=retry, **how)
-        for _, one in terms
-    ]
-    first, rest = parts[0], parts[1:]
-    common = torch.arange(len(first))
-    for part in rest:
-        common = common[torch.isin(common, first.paired_with(part)[0])]
-    if not len(common):
-        raise DatasetError(f"no frame of {first.molecule} has a label of every level of {level}")
-    first = first[common]
-    columns = {"energy": 0.0, "force": 0.0, "seconds": 0.0}
-    for (factor, _), part in zip(terms, parts, strict=True):
-        _, theirs = first.paired_with(part)
-        columns["energy"] += factor * part.energy[theirs]
-        columns["force"] += factor * part.force[theirs]
-        columns["seconds"] += part.seconds[theirs]
-    provenance = first.provenance | {
-        "theory": sums.in_words([(factor, part.provenance["theory"]) for (factor, _), part in zip(terms, parts)]),
-        "failures": len(np.asarray(frames.pos)) - len(common),
+    z, pos = np.asarray(frames.z).astype(int), np.asarray(frames.pos, dtype=np.float64)
+    known = getattr(frames, "provenance", {})
+    molecule = molecule or getattr(frames, "molecule", None) or known.get("molecule")
+    parts, sessions, rows = [], [], []
+    for _, one in terms:
+        own = ledger.with_name(ledger_name(molecule or "frames", one))
+        how = {"molecule": molecule, "executor": executor, "retry": retry, "progress": progress}
+        parts.append(label(frames, one, own, **how, **sums.settings_of(one, settings)))
+        of_part, lines = read(own)
+        sessions.append(of_part[-1])
+        rows.append(lines)
+    summed = {}
+    for k in range(len(pos)):
+        lines = [of_level[k] for of_level in rows]
+        if failed := [line for line in lines if "failure" in line]:
+            summed[k] = failed[0]
+            continue
+        weighted = [(factor, line) for (factor, _), line in zip(terms, lines, strict=True)]
+        summed[k] = {
+            "E": sum(factor * line["E"] for factor, line in weighted),
+            "F": sum(factor * np.array(line["F"]) for factor, line in weighted).tolist(),
+            "seconds": sum(line["seconds"] for line in lines),
+        }
+    settings = {one: session["settings"] for (_, one), session in zip(terms, sessions, strict=True)}
+    session = sessions[0] | {
+        name: ", ".join(dict.fromkeys(session[name] for session in sessions))
+        for name in ("code", "code_version", "machine")
     }
-    for name in ("code", "code_version", "machine"):
-        provenance[name] = ", ".join(dict.fromkeys(part.provenance[name] for part in parts))
-    provenance["settings"] = state.recorded(first.provenance["settings"])
-    return first.derived(level=level, provenance=provenance, **columns)
+    session |= {"level": level, "settings": {"parts": settings}}
+    # The state is that of the first part that knows one.
+    session["settings"] |= next(filter(None, (state.recorded(one) for one in settings.values())), {})
+    theory = sums.in_words(
+        [(factor, part.provenance["theory"]) for (factor, _), part in zip(terms, parts, strict=True)]
+    )
+    return _labelled(z, pos, summed, [session], known, theory)
 
 
 def _computed(
     todo: list[int], z: np.ndarray, pos: np.ndarray, level: str, settings: Mapping[str, Any], executor: Executor | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Frame numbers and their labels, as they come."""
-    task = pickle.dumps((level, registry.registered().get(level), dict(settings)))
+    if executor is not None and (unknown := _not_elsewhere()):
+        raise ValueError(
+            f"other processes cannot use the level {unknown}, which is defined in __main__; put its function into a "
+            "file, such as mine.py, and name it mine:function"
+        )
+    task = pickle.dumps((level, registry.registered(), registry.changes(), dict(settings)))
     if executor is None:
         yield from ((k, label_one(task, z, pos[k])) for k in todo)
         return
@@ -184,6 +213,11 @@ def _computed(
     finally:
         for future in futures:
             future.cancel()
+
+
+def _not_elsewhere() -> str | None:
+    """A registered level of which other processes would not find the function."""
+    return next((name for name, make in registry.registered().items() if make.__module__ == "__main__"), None)
 
 
 _ONE_LABEL_AT_A_TIME = threading.Lock()
@@ -203,9 +237,8 @@ def _label_alone(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
         for calculator in _CALCULATORS.values():
             getattr(calculator, "close", lambda: None)()  # Psi4's program
         _CALCULATORS.clear()
-        level, make, settings = pickle.loads(task)
-        if make is not None:  # in another process it is not known yet
-            registry.add(level, make)
+        level, registered, _, settings = pickle.loads(task)
+        registry.add(registered)  # of which another process does not know
         _CALCULATORS[task] = levels.calculator(level, **settings)
     atoms = Atoms(z, pos, calculator=_CALCULATORS[task])
     start = time.perf_counter()
@@ -217,7 +250,7 @@ def _label_alone(task: bytes, z: np.ndarray, pos: np.ndarray) -> dict[str, Any]:
     seconds = round(time.perf_counter() - start, 4)
     if not (np.isfinite(force).all() and np.isfinite(energy)):
         return {"failure": "energy or forces are not finite", "seconds": seconds}
-    if (mean := np.linalg.norm(force, axis=1).mean()) > LARGEST_FORCE:  # one such frame and the whole set is refused
+    if (mean := np.linalg.norm(force, axis=1).mean()) > LARGEST_FORCE:
         return {"failure": f"the mean force is {mean:.3g} kcal/mol/Å; did the trajectory explode?", "seconds": seconds}
     return {"E": energy, "F": force.tolist(), "seconds": seconds}
 
@@ -263,16 +296,16 @@ def _check_same_frames(ledger: Path, rows: dict[int, dict[str, Any]], z: np.ndar
 
 
 def _labelled(
-    z: np.ndarray, pos: np.ndarray, rows: dict[int, dict], sessions: list[dict], known: Mapping[str, Any]
+    z: np.ndarray,
+    pos: np.ndarray,
+    rows: dict[int, dict],
+    sessions: list[dict],
+    known: Mapping[str, Any],
+    theory: str | None = None,
 ) -> LabelledSet:
     ours = {k: row for k, row in sorted(rows.items()) if k < len(pos)}
     made = {k: row for k, row in ours.items() if "failure" not in row}
     last = sessions[-1]
-    settings = {
-        key: value
-        for key, value in last["settings"].items()
-        if key != "grid" or last["level"].partition("/")[0] in FUNCTIONALS
-    }
     if not made:
         reason = next(iter(ours.values()))["failure"] if ours else "there is none"
         raise DatasetError(
@@ -281,7 +314,7 @@ def _labelled(
         )
     name, basis = last["level"].partition("/")[0], last["settings"].get("basis")
     settings = {key: value for key, value in last["settings"].items() if key != "grid" or name in FUNCTIONALS}
-    theory = _THEORY.get(name, f"{name.upper()}/{basis}" if basis else name)
+    theory = theory or _THEORY.get(name, f"{name.upper()}/{basis}" if basis else name)
     sampling = {key: known[key] for key in ("smiles", "sampling", "sampling_level", "temperature_K") if key in known}
     provenance = {
         **sampling,

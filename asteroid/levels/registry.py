@@ -11,15 +11,23 @@ Make = Callable[..., "Calculator"]
 """Makes a calculator; called with `charge`, if it takes one, and the settings that the user gives."""
 
 _REGISTERED: dict[str, Make] = {}
+_changes = 0
 
 
-def add(name: str, make: Make) -> None:
-    """Keep it under a name, as `levels.register` does."""
-    _REGISTERED[name] = make
+def add(levels: Mapping[str, Make]) -> None:
+    """Keep levels under their names, as `levels.register` does; those of the same name are replaced."""
+    global _changes
+    _changes += any(_REGISTERED.get(name) is not make for name, make in levels.items())
+    _REGISTERED.update(levels)
 
 
-def registered() -> Mapping[str, Make]:
-    """Those that were added."""
+def changes() -> int:
+    """How often a level was added or replaced: what was made before is of other levels."""
+    return _changes
+
+
+def registered() -> dict[str, Make]:
+    """Those that were added, which other processes have to be told of."""
     return dict(_REGISTERED)
 
 

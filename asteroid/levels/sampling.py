@@ -19,6 +19,7 @@ from ase.optimize import BFGS
 from ase.vibrations import Vibrations
 
 from asteroid import levels, state, units
+from asteroid.levels import registry
 from asteroid.machine import progress_bar
 from asteroid.md import dynamics, stability
 
@@ -151,9 +152,10 @@ def from_dynamics(
     together = 10 if level == "mmff" else 1
     groups = [counts[k : k + together] for k in range(0, len(counts), together)]
     streams = np.random.SeedSequence(seed).generate_state(len(groups)).tolist()
+    steps = [equilibration + max(group) * every for group in groups]
     tasks = [
-        ([start] * len(group), level, settings, how | {"steps": equilibration + max(group) * every, "seed": stream})
-        for group, stream in zip(groups, streams)
+        ([start] * len(group), level, registry.registered(), settings, how | {"steps": number, "seed": stream})
+        for group, number, stream in zip(groups, steps, streams)
     ]
     first = equilibration // every + 1
     kept, trajectory = [], []
@@ -339,9 +341,10 @@ def _check_positive(**numbers: float) -> None:
             raise ValueError(f"{name} is {number}; it must be positive")
 
 
-def _trajectories(task: tuple[list[Atoms], str, dict[str, Any], dict[str, Any]]) -> list[dynamics.Trajectory]:
+def _trajectories(task: tuple[list[Atoms], str, dict, dict, dict]) -> list[dynamics.Trajectory]:
     """Trajectories from each of the starts, in whichever process."""
-    starts, level, settings, how = task
+    starts, level, registered, settings, how = task
+    registry.add(registered)
     potential = levels.calculator(level, **settings)
     if level == "mmff":
         potential = potential.replicas(starts[0])

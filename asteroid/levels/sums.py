@@ -6,16 +6,20 @@ is close to CCSD(T) in the triple-zeta basis, at little more than the price of t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import LinearCombinationCalculator
+
+from asteroid import state
 
 _TERM = re.compile(r"\s*([+-]?)\s*(?:(\d+(?:\.\d+)?)\s*\*\s*)?([^\s*+-]\S*)\s*")
 
 
-def terms(level: str) -> list[tuple[float, str]]:
-    """Factors and levels of a sum such as "2*mp2 - hf", with spaces around its signs; of one level, the factor 1.
+def terms(level: str) -> list[tuple[float, str]] | None:
+    """Factors and levels of a sum such as "2*mp2 - hf", with spaces around its signs; None for a level without factor.
 
     Raises:
         ValueError: if it cannot be read.
@@ -31,7 +35,12 @@ def terms(level: str) -> list[tuple[float, str]]:
         found.append((float(factor or 1) * (-1 if sign == "-" else 1), name))
     if not found:
         raise ValueError("the level is an empty text; expected the name of a level")
-    return found
+    return None if len(found) == 1 and found[0][0] == 1 else found
+
+
+def settings_of(level: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that one level of a sum takes; Lennard-Jones knows no charge."""
+    return {name: value for name, value in settings.items() if not (level == "lj" and name == "charge")}
 
 
 def in_words(terms: Sequence[tuple[float, str]]) -> str:
@@ -45,8 +54,15 @@ def in_words(terms: Sequence[tuple[float, str]]) -> str:
 
 
 class Sum(LinearCombinationCalculator):
-    """ASE's calculator of a sum, with what a level has besides."""
+    """ASE's calculator of a sum, which computes anew where the state that `atoms.info` says has changed."""
 
     def __init__(self, calculators: Sequence[Calculator], factors: Sequence[float]):
         super().__init__(list(calculators), list(factors))
         self.code = " + ".join(dict.fromkeys(one.code for one in calculators))
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and state.of(self.atoms) != state.of(atoms):
+            changes.append("info")
+        return changes

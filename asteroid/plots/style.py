@@ -30,6 +30,7 @@ COLOR_OF = {
         if one.color is not None
     },
     "standard": "black",
+    "ANI": COLORS[5],
     **dict.fromkeys(("cheap only", "stage 2", "ASTEROID, stage 2"), COLORS[1]),
     **dict.fromkeys(("one plan", "at random"), COLORS[0]),  # ASTEROID, if nothing chooses the frames
     "Lennard-Jones": COLORS[7],

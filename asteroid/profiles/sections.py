@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
 
 from asteroid.stages import STAGES, Recipe
+from asteroid.training import TrainConfig
 from asteroid.validation import EachOnce, Positive, validated
 
 
@@ -13,21 +14,27 @@ def _recipe(model: str, content: Any) -> Recipe:
     """A recipe from a file, where `training` holds what all stages share, and each stage what it has of its own."""
     if not isinstance(content, Mapping):
         return content
-    shared = content.get("training", {})
-    stages = {stage: shared | content.get(stage, {}) for stage in STAGES}
-    others = {name: value for name, value in content.items() if name not in (*STAGES, "training")}
+    parts = {name: content.get(name, {}) for name in ("training", *STAGES)}
+    if wrong := [f"{name} is {part!r}" for name, part in parts.items() if not isinstance(part, Mapping)]:
+        raise ValueError(f"{model}: {'; '.join(wrong)}; expected settings by name")
     if "gammas" not in content:
         raise ValueError(f"{model}: gammas is missing")
+    others = {name: value for name, value in content.items() if name not in parts}
     try:
+        TrainConfig(**parts["training"])  # so that what is wrong with it is said once
+        stages = {stage: parts["training"] | parts[stage] for stage in STAGES}
         return Recipe(model=model, **stages, **others)
     except ValueError as error:
         raise ValueError(f"{model}: {error}") from None
 
 
-Recipes = Annotated[
-    Mapping[str, Recipe],
-    BeforeValidator(lambda recipes: {model: _recipe(model, content) for model, content in recipes.items()}),
-]
+def _recipes(content: Any) -> Any:
+    if not isinstance(content, Mapping):
+        return content
+    return {model: _recipe(model, part) for model, part in content.items()}
+
+
+Recipes = Annotated[Mapping[str, Recipe], BeforeValidator(_recipes)]
 ANIRecipe = Annotated[Recipe, BeforeValidator(lambda content: _recipe("ani", content))]
 
 

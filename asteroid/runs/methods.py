@@ -1,6 +1,7 @@
 """The methods that are compared, each an entry of `METHODS`: what it looks at, builds on, trains and costs.
 
-A new method is one more entry; profiles, sweeps, plans, records and figures read it from there.
+A new method is one more entry, from which sweeps, plans, records and figures take what they need; which runs of it
+there are stands in the profiles.
 """
 
 import math
@@ -323,7 +324,6 @@ METHODS = {
         trades=True,
         cheap="most",
         missing=lambda: missing_package("torchani"),
-        color=5,
     ),
     "ani-1ccx": Method(
         "ANI-1ccx",
@@ -331,7 +331,6 @@ METHODS = {
         lambda job: ani.zero_shot(job.split.valid),
         untrained=_untrained_ani,
         missing=ani.missing,
-        color=5,
     ),
     "ani-1ccx-tuned": Method(
         "ANI-1ccx, fine-tuned",
@@ -341,7 +340,6 @@ METHODS = {
         ),
         untrained=_untrained_ani,
         missing=ani.missing,
-        color=5,
     ),
 }
 

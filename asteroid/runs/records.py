@@ -1,10 +1,11 @@
 """Records: small files of JSON that say what a run found, and the folder that keeps them."""
 
+import errno
 import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,10 +118,16 @@ class Store:
     def alone(self, spec: Recorded) -> Iterator[Path]:
         """Hold the folder of a run's checkpoints, which no other process of this machine does meanwhile.
 
-        A kill lets it go too. At the end the folder is removed, unless there was an error.
+        A kill lets it go too. At the end the folder is removed, unless there was an error. Where a shared disk knows no
+        locks, a run may be made twice.
         """
         folder = self.work(spec)
-        with files.locked(folder):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.locked(folder))
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
+                    raise
             folder.mkdir(exist_ok=True)
             yield folder
             shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from asteroid.validation import validated
 # Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
 RECIPE_VERSION = 1
 
-PathName = Annotated[str, BeforeValidator(os.fspath)]
+PathName = Annotated[str, BeforeValidator(lambda path: os.fspath(path) if isinstance(path, os.PathLike) else path)]
 
 
 def _sorted_pairs(together: Any) -> list[tuple[str, str]]:
@@ -29,7 +29,8 @@ def _sorted_pairs(together: Any) -> list[tuple[str, str]]:
         return sorted(dict(together).items(), key=lambda pair: molecule_name(os.fspath(pair[0])))
     except (TypeError, ValueError):
         raise ValueError(
-            "expected the accurate level of each molecule, such as {'methanol': 'ccsd(t)', 'ethanol': 'ccsd(t)'}"
+            f"{together!r} given; expected the accurate level of each molecule, such as "
+            "{'methanol': 'ccsd(t)', 'ethanol': 'ccsd(t)'}"
         ) from None
 
 

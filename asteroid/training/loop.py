@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from asteroid import files, identity, machine
@@ -51,7 +51,7 @@ class TrainConfig:
     plateau: PositiveInt = 50_000  # steps
     patience: PositiveInt = 100_000  # stop after so many steps without a better validation error
     weight_decay: NotNegative = 2e-6
-    clip: Positive = 10.0  # largest norm of the gradient
+    clip: PositiveFloat = 10.0  # largest norm of the gradient
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # of the averaged weights, with which the model is evaluated
     rho: Annotated[float, Field(ge=0, le=1)] = losses.RHO
     eval_every: PositiveInt = 100  # steps
@@ -153,16 +153,17 @@ def fit(
         state.load(checkpoint, signature, weight)
     history, traceable, steps = state.history, forces.traceable(model), config.steps // len(sets)  # of each molecule
     compiled = traceable and steps >= COMPILE_FROM_STEPS if config.compile is None else config.compile
-    traced, step_of = compiled or (traceable and steps >= TRACE_FROM_STEPS), []
+    traced, step_of, untraced = compiled or (traceable and steps >= TRACE_FROM_STEPS), [], []
     for one, fixed in zip(molecules, [shapes] * len(sets) if isinstance(shapes, Mapping) else shapes, strict=True):
         step = forces.training_step(model, one.z, objective, fixed)
         try:
             if traced:
                 step = forces.traced_training_step(model, one.z, objective, one.batch(0), fixed, compiled)
         except forces.NotTraced as error:
-            history.uncompiled = str(error)
+            untraced.append(str(error))
         step_of.append(step)
-    if history.uncompiled:
+    if untraced:  # what an earlier process met stays in the history
+        history.uncompiled = "; ".join(dict.fromkeys(untraced))
         warnings.warn(f"training runs uncompiled and slower ({history.uncompiled})", stacklevel=3)
 
     started, saved = time.perf_counter() - history.seconds, time.perf_counter()
