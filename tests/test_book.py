@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import torch
 
+import asteroid
 from asteroid import book, processes
 from asteroid.book import stamps
 
@@ -501,3 +502,9 @@ def test_a_page_may_show_another_profile_than_the_default_book(tree, monkeypatch
     record.write_text("{}")  # its records are those of its own profile
     book.make_pages("laptop", folder=tree)
     assert len(shown) == 4
+
+
+def test_the_reference_lists_the_public_names():
+    text = (book.root() / "book/reference.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `asteroid\.(\w+)` \|", text, re.MULTILINE)
+    assert listed == asteroid.__all__ and set(listed) <= set(dir(asteroid))
