@@ -98,7 +98,7 @@ def _sample(path: Path, start: Atoms, level: str, batch: int, task: Mapping[str,
     """Write one batch, whole or not at all."""
     began = time.perf_counter()
     sample = from_dynamics(start, level, frames=batch, progress=False, **how)
-    provenance = {**sample.provenance, "seconds": round(time.perf_counter() - began, 2)}
+    provenance = {**sample.provenance, "seconds": round(time.perf_counter() - began, 4)}
     order = np.random.default_rng([how["seed"], 2]).permutation(len(sample))
     arrays = {key: getattr(sample, key)[order] for key in _ARRAYS}
     with files.replacing(path) as temporary, open(temporary, "wb") as file:
