@@ -174,6 +174,15 @@ def test_unknown_settings_and_taken_names_are_refused(springs):
             levels.register(name, my_levels.Springs)
 
 
+@tiny.needs("tblite")
+def test_a_level_of_a_notebook_hinders_no_other_level_in_processes(springs, frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(my_levels.Springs, "__module__", "__main__")
+    with processes.pool(1) as executor:
+        assert len(label(frames[:2], "gfn2", tmp_path / "gfn2.jsonl", executor=executor, **QUIET)) == 2
+        with pytest.raises(ValueError, match="cannot use the level springs.*mine:function"):
+            label(frames[:2], "springs", tmp_path / "springs.jsonl", executor=executor, **QUIET)
+
+
 # Programs that an ASE calculator starts
 
 

@@ -191,12 +191,13 @@ def _computed(
     todo: list[int], z: np.ndarray, pos: np.ndarray, level: str, settings: Mapping[str, Any], executor: Executor | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Frame numbers and their labels, as they come."""
-    if executor is not None and (unknown := _not_elsewhere()):
+    own = {name: make for name, make in registry.registered().items() if name == level}
+    if executor is not None and any(make.__module__ == "__main__" for make in own.values()):
         raise ValueError(
-            f"other processes cannot use the level {unknown}, which is defined in __main__; put its function into a "
+            f"other processes cannot use the level {level}, which is defined in __main__; put its function into a "
             "file, such as mine.py, and name it mine:function"
         )
-    task = pickle.dumps((level, registry.registered(), registry.changes(), dict(settings)))
+    task = pickle.dumps((level, own, registry.changes(), dict(settings)))
     if executor is None:
         yield from ((k, label_one(task, z, pos[k])) for k in todo)
         return
@@ -213,11 +214,6 @@ def _computed(
     finally:
         for future in futures:
             future.cancel()
-
-
-def _not_elsewhere() -> str | None:
-    """A registered level of which other processes would not find the function."""
-    return next((name for name, make in registry.registered().items() if make.__module__ == "__main__"), None)
 
 
 _ONE_LABEL_AT_A_TIME = threading.Lock()
