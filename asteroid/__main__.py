@@ -158,7 +158,8 @@ def pages(profile: str | None, pages: tuple[str, ...]) -> None:
 
 def _compared(profile) -> dict[str, list]:
     """The runs by each of the ways that are compared with the method."""
-    return profile.compared(next(iter(profile.recipes)))
+    model = next(iter(profile.recipes))
+    return profile.compared(model) | {"sGDML, few labels": profile.few_specs("sgdml", model)}
 
 
 def _runs(profile, lacking) -> list[list]:

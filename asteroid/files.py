@@ -61,6 +61,11 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
                 os.unlink(lock.lock_file)  # whoever waits for it takes note and makes another
 
 
+def in_words(name: str) -> str:
+    """A name as pages and figures show it: "formic acid" for "formic_acid", "ethanol" for "md17:ethanol"."""
+    return name.removeprefix("md17:").replace("_", " ")
+
+
 def short(name: str) -> str:
     """A name that a file can have together with an ending: of more than 120 bytes, the beginning and a hash of all."""
     encoded = name.encode()

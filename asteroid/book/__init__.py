@@ -2,4 +2,4 @@
 
 from asteroid.book.pages import DEFAULT_PROFILE, NotebookError, begin, in_one_line, make_pages, pages_of
 from asteroid.book.stamps import banner, keep, stamp
-from asteroid.files import root
+from asteroid.files import in_words, root

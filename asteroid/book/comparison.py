@@ -50,6 +50,28 @@ def reduction(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence
     return 100 * (1 - rows["force_mae"].to_numpy() / partners.reindex(pairs).to_numpy())
 
 
+def reductions(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence[str] = PAIRED) -> "pd.DataFrame":
+    """The runs of `paired` with a column `reduction`; see there."""
+    rows = paired(rows, reference, pair_by)
+    return rows.assign(reduction=reduction(rows, reference, pair_by))
+
+
+def paired(rows: "pd.DataFrame", reference: "pd.DataFrame", pair_by: Sequence[str] = PAIRED) -> "pd.DataFrame":
+    """The runs that have a partner; those of others are not recorded yet."""
+    partners = reference.set_index(list(pair_by)).index
+    return rows[rows.set_index(list(pair_by)).index.isin(partners)]
+
+
+def independent(rows: "pd.DataFrame", column: str = "reduction") -> np.ndarray:
+    """The values whose scatter says how far a mean can be trusted.
+
+    Means of molecules where there are three or more, so that the interval is about other molecules too and one with
+    more seeds counts no more than the rest; else single runs.
+    """
+    means = rows.groupby("molecule", sort=False)[column].mean()
+    return (means if len(means) > 2 else rows[column]).to_numpy()
+
+
 def straight_line(rows: "pd.DataFrame") -> tuple[float, bool]:
     """How well the mean errors of standard training follow a power law, a straight line in double logarithmic axes.
 
@@ -95,9 +117,24 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
 def percent(values: np.ndarray) -> str:
     """Mean of percentages with the 95 % interval, in words: "39 % (95 % interval 33 to 44)"."""
     mean, low, high = statistics.mean_interval(values)
+    if len(values) == 1:
+        return f"{mean:z.0f} % (one run)"
     return f"{mean:z.0f} % (95 % interval {low:z.0f} to {high:z.0f})"
 
 
 def mean_and_spread(values: "pd.Series") -> str:
     """Mean ± standard deviation over seeds; of a single one there is no deviation."""
     return f"{values.mean():.3f}" + (f" ± {values.std():.3f}" if len(values) > 1 else "")
+
+
+def cheap_error(record: Record) -> float:
+    """Error of θ_I, of a record of ASTEROID, against held-out labels of its cheap level, kcal/mol/Å; else NaN.
+
+    The smallest of the γ that were tried, since the best of each stage 2 is kept.
+    """
+    errors = [
+        min(history["valid_force_mae"])
+        for stage, history in record.histories.items()
+        if stage.startswith("inaccurate") and "tuned" not in stage
+    ]
+    return min(errors, default=np.nan)

@@ -3,7 +3,8 @@
 A claim of a number is *reproduced* if the 95 % interval of ours lies above zero and reaches the paper's, *partly* if it
 lies above zero and stays below, and else *not reproduced*. A claim of an order is reproduced if it holds for all
 molecules and models that were run, partly if for at least half: of mean errors, chance alone makes half the lower ones.
-Intervals are Student's, over molecules and seeds.
+Intervals are Student's: over the means of molecules where three or more were run, else over molecules and seeds. What
+was not run, or once only, has no verdict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 from asteroid import datasets, statistics
 from asteroid.book import comparison
+from asteroid.files import in_words
 from asteroid.levels.ledger import read_labels
 from asteroid.md import stability
 from asteroid.profiles import Profile, simulated
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REPRODUCED, PARTLY, NOT, OTHER_DATA = "reproduced", "partly", "not reproduced", "needs MD17"
+NOT_RUN = "not run yet"
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,12 @@ class Finding:
     claimed: float | None = None
 
 
+class NotRun(Exception):
+    """No record says anything about a claim."""
+
+
 class Evidence:
-    """Records of a profile; those that are missing are made.
+    """Records of a profile; those that are missing are made, if its pages train.
 
     Args:
         profile: the profile.
@@ -58,29 +65,48 @@ class Evidence:
 
     def runs(self, specs: Iterable[RunSpec]) -> "pd.DataFrame":
         """Rows of runs, see `comparison.with_total_budget`."""
-        records = sweeps.sweep(specs, self.store)
+        records = sweeps.sweep(specs, self.store, train=self.profile.pages_train)
+        if not records:
+            raise NotRun
         self.records |= {record.key: record for record in records}
         return comparison.with_total_budget(self.profile, records)
 
     def gains(
         self, specs: Iterable[RunSpec], reference: Iterable[RunSpec], pair_by: Sequence[str] = comparison.PAIRED
     ) -> "pd.DataFrame":
-        """Rows of runs with a column `gain`: by how many percent the error is lower than the partner's."""
-        rows = self.runs(specs)
-        return rows.assign(gain=comparison.reduction(rows, self.runs(reference), pair_by))
+        """Rows of the runs that have a partner, see `comparison.reductions`."""
+        rows = comparison.reductions(self.runs(specs), self.runs(reference), pair_by)
+        if rows.empty:
+            raise NotRun
+        return rows
 
     def simulations(self, specs: Mapping[Any, simulations.Simulation]) -> dict[Any, simulations.SimulationRecord]:
         """Records of simulations by name."""
-        found = {name: simulations.simulate(spec, self.store) for name, spec in specs.items()}
+        if self.profile.pages_train:
+            found = {name: simulations.simulate(spec, self.store) for name, spec in specs.items()}
+        else:
+            found = {name: simulations.recorded(spec, self.store) for name, spec in specs.items()}
+            if None in found.values():
+                raise NotRun
         self.records |= {record.key: record for record in found.values()}
         return found
 
 
-def of_number(gains: np.ndarray, claimed: float) -> Finding:
-    """Verdict on reductions of the error, %, of which the paper claims so many percent."""
-    mean, low, high = statistics.mean_interval(gains)
+def of_number(rows: "pd.DataFrame", claimed: float) -> Finding:
+    """Verdict on reductions of the error, of which the paper claims so many percent; none on a single one.
+
+    Args:
+        rows: from `Evidence.gains`.
+        claimed: the paper's number, %.
+    """
+    values = comparison.independent(rows)
+    number = rows["molecule"].nunique()
+    text = f"{comparison.percent(values)}; {number} molecule{'s' * (number > 1)}, {len(rows)} pairs of trainings"
+    if len(values) < 2:
+        return Finding(text, NOT_RUN)
+    mean, low, high = statistics.mean_interval(values)
     verdict = NOT if low <= 0 else REPRODUCED if high >= claimed else PARTLY
-    return Finding(comparison.percent(gains), verdict, (mean, low, high), claimed)
+    return Finding(text, verdict, (mean, low, high), claimed)
 
 
 def of_order(holds: Iterable[bool], text: str) -> Finding:
@@ -93,9 +119,11 @@ def beyond_intervals(gains: Mapping[str, np.ndarray], brief: bool = False) -> Fi
     """Verdict on reductions of the error by name, %, each of which should lie above zero beyond its interval.
 
     Args:
-        gains: (runs,) by name.
+        gains: (runs or molecules,) by name, two or more each.
         brief: give the means without their intervals.
     """
+    if min(map(len, gains.values())) < 2:
+        raise NotRun
     numbers = {name: f"{np.mean(gain):.0f} %" if brief else comparison.percent(gain) for name, gain in gains.items()}
     holds = [statistics.mean_interval(gain)[1] > 0 for gain in gains.values()]
     return of_order(holds, "; ".join(f"{name}: {number}" for name, number in numbers.items()))
@@ -106,14 +134,16 @@ def smallest_budget(
 ) -> Finding:
     """Fig 3, Fig 4, Tables 2 and 3: reduction at the smallest budget with the most cheap labels or geometries."""
     few = evidence.profile.low_resource
-    return of_number(evidence.gains(few(method, model), few(reference, model))["gain"].to_numpy(), claimed)
+    return of_number(evidence.gains(few(method, model), few(reference, model)), claimed)
 
 
 def all_budgets(evidence: Evidence, model: str) -> Finding:
     """Fig 3 and 4: a lower error at every budget and with every number of cheap labels, in the mean over seeds."""
     profile = evidence.profile
-    rows = evidence.gains(profile.specs("asteroid", model), profile.specs("standard", model))
-    gains = rows.groupby(["molecule", "total_budget", "inaccurate_budget"])["gain"].mean()
+    specs = profile.specs("asteroid", model)
+    rows = evidence.gains(specs, profile.specs("standard", model))
+    _all_of(rows, specs, "budget", "inaccurate_budget")
+    gains = rows.groupby(["molecule", "total_budget", "inaccurate_budget"])["reduction"].mean()
     cases = f"lower in {(gains > 0).sum()} of {len(gains)} cases"
     return of_order(gains > 0, f"{cases}; by {gains.min():.0f} to {gains.max():.0f} %, over all")
 
@@ -122,14 +152,16 @@ def empirical(evidence: Evidence, model: str, claimed: float) -> Finding:
     """Table 1: reduction by an empirical force field at the fewest accurate labels."""
     profile = evidence.profile
     specs = [spec for spec in profile.empirical_specs(model) if spec.budget == min(profile.budgets)]
-    return of_number(evidence.gains(specs, profile.specs("standard", model))["gain"].to_numpy(), claimed)
+    return of_number(evidence.gains(specs, profile.specs("standard", model)), claimed)
 
 
 def empirical_at_all_budgets(evidence: Evidence, model: str) -> Finding:
     """A.3: a gain by an empirical force field at every budget."""
     profile = evidence.profile
-    rows = evidence.gains(profile.empirical_specs(model), profile.specs("standard", model))
-    gains = rows.groupby(["molecule", "budget"])["gain"].mean()
+    specs = profile.empirical_specs(model)
+    rows = evidence.gains(specs, profile.specs("standard", model))
+    _all_of(rows, specs, "budget")
+    gains = rows.groupby(["molecule", "budget"])["reduction"].mean()
     return of_order(gains > 0, f"{gains.min():.0f} to {gains.max():.0f} %, by budget and molecule")
 
 
@@ -138,9 +170,15 @@ def straight_line(evidence: Evidence) -> Finding:
     holds, texts = [], []
     for model in evidence.profile.recipes:
         for molecule, rows in evidence.runs(evidence.profile.specs("standard", model)).groupby("molecule", sort=False):
+            if rows["budget"].nunique() < 3:  # two points are always on a line
+                continue
             r, close = comparison.straight_line(rows)
             holds.append(close)
-            texts.append(f"{_name(molecule)}, {MODEL_NAMES[model]}: R² {r**2:.2f}{', but errors rise' * bool(r > 0)}")
+            texts.append(
+                f"{in_words(molecule)}, {MODEL_NAMES[model]}: R² {r**2:.2f}{', but errors rise' * bool(r > 0)}"
+            )
+    if not holds:
+        raise NotRun
     return of_order(holds, "; ".join(texts))
 
 
@@ -151,7 +189,9 @@ def cheap_alone(evidence: Evidence) -> Finding:
         few = evidence.runs(evidence.profile.low_resource("standard", model)).groupby("molecule")["force_mae"].mean()
         cheap = evidence.runs(evidence.profile.specs("inaccurate", model))
         means = cheap.groupby(["molecule", "inaccurate", "inaccurate_budget"])["force_mae"].mean()
-        ratio = means.groupby("molecule").min() / few
+        ratio = (means.groupby("molecule").min() / few).dropna()
+        if ratio.empty:
+            raise NotRun
         holds += list(ratio > 1)
         texts.append(f"{MODEL_NAMES[model]}: at least {ratio.min():.1f} times the error of the fewest accurate labels")
     return of_order(holds, "; ".join(texts))
@@ -167,18 +207,22 @@ def sample_efficiency(evidence: Evidence, model: str, claimed: float) -> Finding
     standard = evidence.runs(profile.specs("standard", model))
     for molecule, rows in evidence.runs(profile.low_resource("asteroid", model)).groupby("molecule", sort=False):
         alone = standard[standard["molecule"] == molecule]
+        if alone["budget"].nunique() < 2:
+            continue
         if statistics.fit_power_law(alone["budget"], alone["force_mae"]).interval[0] <= 0:
-            left_out.append(_name(molecule))
+            left_out.append(in_words(molecule))
             continue
         for row in rows.itertuples():
             own = alone[alone["seed"] == row.seed]
             law = statistics.fit_power_law(own["budget"], own["force_mae"]) if own["budget"].nunique() > 1 else None
             if law is None or law.exponent <= 0:
-                left_out.append(f"{_name(molecule)} of seed {row.seed}")
+                left_out.append(f"{in_words(molecule)} of seed {row.seed}")
                 continue
             labels = law.labels_for(row.force_mae)
             ratios.append(labels / row.total_budget)
             extrapolated |= not own["budget"].min() <= labels <= own["budget"].max()
+    if not (ratios or left_out):
+        raise NotRun
     if not ratios:
         return Finding("standard training does not improve with labels beyond doubt", NOT)
     mean, low, high = statistics.mean_interval(np.array(ratios))
@@ -201,10 +245,14 @@ def between(evidence: Evidence) -> Finding:
             value = rows["force_mae"].mean()
             errors = labelled[labelled["molecule"] == molecule].groupby(["inaccurate", "inaccurate_budget"])
             best = errors["force_mae"].mean().groupby("inaccurate").min()
+            if not {profile.inaccurate, profile.empirical.level} <= set(best.index):
+                continue
             low, high = best[profile.inaccurate], best[profile.empirical.level]
             holds.append(low < value < high)
-            name = f"{_name(molecule)}, {MODEL_NAMES[model]}"
+            name = f"{in_words(molecule)}, {MODEL_NAMES[model]}"
             texts.append(f"{name}: {value:.1f}, labels {low:.1f} and {high:.1f} kcal/mol/Å")
+    if not holds:
+        raise NotRun
     return of_order(holds, "; ".join(texts))
 
 
@@ -216,7 +264,7 @@ def stable(evidence: Evidence) -> Finding:
     lost = {name: sum(found[name].failed) for name in names}
     text = ", ".join(f"{names[name]} {number}" for name, number in lost.items())
     holds = [(number == 0) == (name == "asteroid") for name, number in lost.items()]
-    return of_order(holds, f"{_name(molecule)}, lost of {len(found['lj'].failed)}: {text}")
+    return of_order(holds, f"{in_words(molecule)}, lost of {len(found['lj'].failed)}: {text}")
 
 
 def longer_steps(evidence: Evidence) -> Finding:
@@ -234,7 +282,7 @@ def longer_steps(evidence: Evidence) -> Finding:
         if whole["asteroid"].low > whole["standard"].high:
             apart.append(f"{step:g} fs")
     three_times = longest["asteroid"] > 0 and longest["asteroid"] >= 3 * longest["standard"]
-    text = f"{_name(molecule)}: up to {longest['asteroid']:g} fs against {longest['standard']:g} fs"
+    text = f"{in_words(molecule)}: up to {longest['asteroid']:g} fs against {longest['standard']:g} fs"
     if not apart:
         return Finding(text, NOT)
     text += f"; lasts more often, beyond both intervals, at {', '.join(apart)}"
@@ -246,7 +294,9 @@ def every_part_helps(evidence: Evidence) -> Finding:
     few = evidence.profile.low_resource
     parts = {"fine-tuning": "asteroid-not-tuned", "weights": "asteroid-unweighted"}
     gains = {
-        f"{MODEL_NAMES[model]}, {name}": evidence.gains(few("asteroid", model), few(part, model))["gain"]
+        f"{MODEL_NAMES[model]}, {name}": comparison.independent(
+            evidence.gains(few("asteroid", model), few(part, model))
+        )
         for model in evidence.profile.recipes
         for name, part in parts.items()
     }
@@ -257,21 +307,32 @@ def every_gamma(evidence: Evidence) -> Finding:
     """Fig 7a: ASTEROID at each γ against standard training."""
     profile, model = evidence.profile, "gemnet-t"
     standard = profile.low_resource("standard", model)
-    gains = {f"γ {g:g}": evidence.gains(profile.gamma_specs(model, g), standard)["gain"] for g in profile.gammas}
+    gains = {
+        f"γ {g:g}": comparison.independent(evidence.gains(profile.gamma_specs(model, g), standard))
+        for g in profile.gammas
+    }
     return beyond_intervals(gains, brief=True)
 
 
-def _gains_by_ratio(evidence: Evidence) -> dict[float, np.ndarray]:
+def _gains_by_ratio(evidence: Evidence) -> "dict[float, pd.DataFrame]":
     profile, model = evidence.profile, "gemnet-t"
     fewest = min(profile.budgets) - profile.given_up
     specs = [spec for spec in profile.specs("asteroid", model) if spec.budget == fewest]
     rows = evidence.gains(specs, profile.low_resource("standard", model))
-    return {n / profile.given_up: part["gain"].to_numpy() for n, part in rows.groupby("inaccurate_budget")}
+    _all_of(rows, specs, "inaccurate_budget")
+    return dict(iter(rows.groupby(rows["inaccurate_budget"] / profile.given_up)))
 
 
 def most_is_best(evidence: Evidence) -> Finding:
     """Fig 7b: the gain by cost ratio; partly, where the best is not told apart from the largest."""
-    gains = _gains_by_ratio(evidence)
+    rows = _gains_by_ratio(evidence)
+    both = set.intersection(*(set(zip(part["molecule"], part["seed"])) for part in rows.values()))
+    if len(both) < 2:
+        raise NotRun
+    gains = {
+        ratio: part.set_index(["molecule", "seed"])["reduction"].loc[sorted(both)].to_numpy()
+        for ratio, part in rows.items()
+    }
     best = max(gains, key=lambda ratio: gains[ratio].mean())
     text = "; ".join(f"{ratio:.0f}:1 {gain.mean():.0f} %" for ratio, gain in gains.items())
     behind = statistics.mean_interval(gains[best] - gains[max(gains)])[1] > 0
@@ -290,14 +351,18 @@ def lowest(evidence: Evidence) -> Finding:
     for model in profile.recipes:
         compared = profile.compared(model)
         ways = {name: compared[name] for name in ("sGDML", "ANI-1ccx", "ANI-1ccx, fine-tuned")}
-        lacking = sweeps.missing(ways, evidence.store)
+        lacking = sweeps.missing(ways, evidence.store) if profile.pages_train else {}
         for name in (name for name in ways if name not in lacking):
             fewest = min(spec.budget for spec in ways[name])
             other = [spec for spec in ways[name] if spec.budget == fewest]
-            rows = evidence.gains(profile.low_resource("asteroid", model), other, ("molecule", "seed"))
-            gains |= _by_molecule(rows, f"{MODEL_NAMES[model]}, than {name}, ")
+            try:
+                rows = evidence.gains(profile.low_resource("asteroid", model), other, ("molecule", "seed"))
+            except NotRun:
+                lacking[name] = "no record"
+                continue
+            gains |= _by_molecule(rows, f"{MODEL_NAMES[model]}, than {name}")
     if not gains:
-        return Finding("none of them can be run here", NOT)
+        raise NotRun
     found = beyond_intervals(gains)
     return replace(found, text=f"{found.text}; not run: {' and '.join(lacking)}") if lacking else found
 
@@ -336,14 +401,22 @@ def label_cost(evidence: Evidence) -> Finding:
             ratios[molecule] = np.median(seconds[0]) / np.median(seconds[1])
     if not ratios:
         return Finding("these labels were not timed", OTHER_DATA)
-    text = "; ".join(f"{_name(molecule)} {ratios[molecule]:.1f}" for molecule in sorted(ratios, key=ratios.get))
+    text = "; ".join(f"{in_words(molecule)} {ratios[molecule]:.1f}" for molecule in sorted(ratios, key=ratios.get))
     holds = [ratio >= 20 for molecule, ratio in ratios.items() if len(datasets.load(molecule, level="mmff").z) >= 9]
     return of_order(holds, text) if holds else Finding(text, OTHER_DATA)
 
 
 def _by_molecule(rows: "pd.DataFrame", prefix: str = "") -> dict[str, np.ndarray]:
-    return {f"{prefix}{_name(molecule)}": part["gain"] for molecule, part in rows.groupby("molecule", sort=False)}
+    """Reductions by molecule, or those of all together where there are enough for an interval over molecules."""
+    if rows["molecule"].nunique() > 2:
+        return {prefix or "all molecules": comparison.independent(rows)}
+    prefix = f"{prefix}, " if prefix else ""
+    groups = rows.groupby("molecule", sort=False)["reduction"]
+    return {f"{prefix}{in_words(molecule)}": part.to_numpy() for molecule, part in groups}
 
 
-def _name(molecule: str) -> str:
-    return molecule.replace("_", " ")
+def _all_of(rows: "pd.DataFrame", specs: Iterable[RunSpec], *settings: str) -> None:
+    """Raise NotRun if some combination of settings, of which the claim speaks, has no run."""
+    found = set(rows[list(settings)].itertuples(index=False, name=None))
+    if not {tuple(getattr(spec, name) for name in settings) for spec in specs} <= found:
+        raise NotRun

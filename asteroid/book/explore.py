@@ -10,6 +10,7 @@ from torch import Tensor
 from asteroid import datasets, plots, runs
 from asteroid.book import comparison
 from asteroid.datasets import LabelledSet
+from asteroid.files import in_words
 from asteroid.force_field import force_on
 from asteroid.plots import viewer
 from asteroid.profiles import Profile
@@ -118,7 +119,7 @@ class Catalogue:
 
     def summary(self, choice: Choice) -> str:
         """The errors of the choice in a sentence, as Markdown."""
-        name, model = choice.molecule.replace("_", " "), MODEL_NAMES[choice.model]
+        name, model = in_words(choice.molecule), MODEL_NAMES[choice.model]
         if not self.has(choice):
             return f"No run of {model} on {name} is recorded. `train_missing = True` makes the profile's."
         rows = comparison.with_total_budget(self.profile, self.records_of(choice))
@@ -314,7 +315,7 @@ def live() -> bool:
 def _label(name: str, value: Any) -> str:
     if value is None:
         return "none"
-    return f"{value:g} : 1" if name == "ratio" else MODEL_NAMES.get(value, str(value).replace("_", " "))
+    return f"{value:g} : 1" if name == "ratio" else MODEL_NAMES.get(value, in_words(str(value)))
 
 
 def _values(name: str, places: list[Choice], known: Mapping[str, Any]) -> list[Any]:

@@ -331,7 +331,9 @@ def _seal_of(file: Path) -> dict[str, str] | None:
 
 def _records(page: Page, folder: Path) -> str:
     labels = folder.glob("results/label_cost/*.jsonl")
-    return _digest(folder, [*folder.glob(f"results/{page.profile}/*.json"), *labels])
+    shown = {page.profile, page.parameters.get("beside", "")} - {""}  # a page may show another profile's beside its own
+    records = [path for profile in shown for path in folder.glob(f"results/{profile}/*.json")]
+    return _digest(folder, [*records, *labels])
 
 
 def _digest(folder: Path, paths: Iterable[Path]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asteroid import machine
+from asteroid.files import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def stamp(profile: str, records: Iterable = (), started: float | None = None, wa
 
 def _in_words(table: "pd.DataFrame") -> "pd.DataFrame":
     def spaced(name):
-        return name.replace("_", " ") if isinstance(name, str) else name
+        return in_words(name) if isinstance(name, str) else name
 
     return table.rename(index=spaced, columns=spaced).rename_axis(index=spaced, columns=spaced)
 

@@ -9,6 +9,7 @@ import torch
 
 from asteroid import statistics
 from asteroid.datasets import DatasetError, LabelledSet
+from asteroid.files import in_words
 from asteroid.force_field import ForceField, force_on
 from asteroid.integration import distortion
 from asteroid.training import losses
@@ -143,7 +144,7 @@ def overview(reports: Iterable[BiasReport]) -> "pd.DataFrame":
 
     rows = [
         {
-            "molecule": report.molecule.replace("_", " "),
+            "molecule": in_words(report.molecule),
             "level": report.cheap,
             "frames": len(report.by_frame),
             "bias": report.by_frame.mean(),

@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from asteroid.files import in_words
 from asteroid.plots.style import (
     FORCE_ERROR,
     MARKERS,
@@ -65,7 +66,7 @@ def total_cost(table: pd.DataFrame) -> Figure:
         exponent = int(np.log10(number))
         errors = table.loc[table["molecule"] == molecule, "force_mae"]
         reach = (errors.min() / 1.2, errors.max() * 1.2)  # the same for all lengths
-        axes.set(xscale="log", yscale="log", ylim=reach, title=f"{molecule.replace('_', ' ')}, $10^{exponent}$ steps")
+        axes.set(xscale="log", yscale="log", ylim=reach, title=f"{in_words(molecule)}, $10^{exponent}$ steps")
         plain_log_axis(axes.xaxis)
         plain_log_axis(axes.yaxis)
     figure.supxlabel("labels, training and simulation [core hours]", fontsize="medium")

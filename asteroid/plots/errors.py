@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from asteroid import statistics
+from asteroid.files import in_words
 from asteroid.plots.style import (
     COLORS,
     FORCE_ERROR,
@@ -39,7 +40,7 @@ def power_law(table: pd.DataFrame) -> Figure:
         law = statistics.fit_power_law(rows["budget"], rows["force_mae"])
         span = np.array([rows["budget"].min(), rows["budget"].max()])
         low, high = law.interval
-        label = f"{molecule.replace('_', ' ')}: $n^{{{-law.exponent:.2f}}}$ (95 %: {-high:.2f} to {-low:.2f})"
+        label = f"{in_words(molecule)}: $n^{{{-law.exponent:.2f}}}$ (95 %: {-high:.2f} to {-low:.2f})"
         axes.plot(span, law(span), color=color, lw=1.5)
         drawn[label] = mean_and_spread(axes, rows, "budget", color=color, marker=marker, ls="none")
     axes.set(xscale="log", yscale="log", xlabel="accurate training labels", ylabel=FORCE_ERROR)
@@ -135,15 +136,24 @@ def claimed_reductions(table: pd.DataFrame) -> Figure:
     """Reductions of the error that the paper claims beside those found, with 95 % intervals.
 
     Args:
-        table: rows from `claims.findings` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%).
+        table: rows from `claims.findings` with columns `where`, `claim`, `mean`, `low`, `high`, `claimed` (%), and
+            `labels`, on which they were found: one kind or two.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 1 + 0.5 * len(table)))
-    places, mean = np.arange(len(table)), table["mean"].to_numpy()
-    reach = np.stack([mean - table["low"], table["high"] - mean])
-    axes.errorbar(mean, places, xerr=reach, fmt="o", color=COLORS[0], capsize=3, label="here, 95 % interval")
-    axes.plot(table["claimed"], places, "D", color=COLORS[3], ls="none", label="the paper")
+    claims = table.drop_duplicates(["where", "claim"])
+    place = {(row.where, row.claim): number for number, row in enumerate(claims.itertuples())}
+    figure, axes = plt.subplots(figsize=(WIDTH, 1 + 0.5 * len(claims)))
+    kinds = list(dict.fromkeys(table["labels"]))
+    for number, (color, marker, kind) in enumerate(zip((COLORS[0], COLORS[1]), MARKERS, kinds)):
+        rows = table[table["labels"] == kind]
+        aside = 0.24 * (number - (len(kinds) - 1) / 2)
+        at = np.array([place[row.where, row.claim] + aside for row in rows.itertuples()])
+        reach = np.stack([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
+        label = f"{kind}, 95 % interval"
+        axes.errorbar(rows["mean"], at, xerr=reach, fmt=marker, color=color, capsize=3, label=label)
+    axes.plot(claims["claimed"], np.arange(len(claims)), "D", color=COLORS[3], ls="none", label="the paper")
     axes.axvline(0, color="0.4", lw=1)
-    axes.set_yticks(places, [textwrap.fill(f"{row.where}, {row.claim}", 34) for row in table.itertuples()])
+    axes.set_yticks(np.arange(len(claims)), [textwrap.fill(f"{where}, {claim}", 34) for where, claim in place])
+    axes.set_xlim(max(-100, axes.get_xlim()[0]), min(150, axes.get_xlim()[1]))  # longer whiskers say no more
     axes.invert_yaxis()
     axes.set_xlabel("reduction of the test force error [%]")
     legend_below(figure)
@@ -171,7 +181,7 @@ def by_training(table: pd.DataFrame) -> Figure:
         style = {"markers": list(MARKERS[: len(models)]), "ls": "none", "ms": 6, "err_kws": {"linewidth": 1.4}}
         sns.pointplot(rows, **shared, **style, dodge=apart, errorbar="sd", capsize=0.15, ax=axes)
         sns.stripplot(rows, **shared, dodge=True, size=3, linewidth=0.6, edgecolor="black", jitter=False, ax=axes)
-        axes.set(xscale="log", xlabel="", ylabel="", title=molecule.replace("_", " "))
+        axes.set(xscale="log", xlabel="", ylabel="", title=in_words(molecule))
         axes.set_yticks(range(len(kinds)), [textwrap.fill(kind, 22, break_on_hyphens=False) for kind in kinds])
         axes.grid(axis="x", color="0.9")
         plain_log_axis(axes.xaxis)

@@ -9,6 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from asteroid.files import in_words
 from asteroid.plots.style import (
     FORCE_ERROR,
     NEUTRAL,
@@ -72,7 +73,7 @@ def true_bias(table: pd.DataFrame) -> Figure:
     """
     rows = list(table.groupby(["molecule", "level"], sort=False))
     figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.6 * len(rows)))
-    names = [f"{molecule.replace('_', ' ')}, {level}" for (molecule, level), _ in rows]
+    names = [f"{in_words(molecule)}, {level}" for (molecule, level), _ in rows]
     sns.violinplot(
         pd.concat(part.assign(name=name) for name, (_, part) in zip(names, rows)),
         x="bias",

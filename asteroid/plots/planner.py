@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from asteroid.files import in_words
 from asteroid.plots.style import (
     COLORS,
     FORCE_ERROR,
@@ -94,7 +95,7 @@ def split_curve(curve: pd.DataFrame, found: pd.DataFrame, molecule: str) -> Figu
             axes.plot(line["share"], line["predicted"], color=color, lw=2, label=label)
         axes.plot(dots["share"], dots["error"], marker, color=color, ms=4.5, label=f"{way}, trainings")
     axes.set(xlabel="share of the budget for cheap labels [%]", ylabel=FORCE_ERROR, ylim=(0, None))
-    axes.set_title(molecule.replace("_", " "))
+    axes.set_title(in_words(molecule))
     legend_below(figure)
     return figure
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from matplotlib.transforms import ScaledTranslation
 
+from asteroid.files import in_words
 from asteroid.runs.methods import METHODS
 
 FORCE_ERROR = "test force MAE [kcal/mol/Å]"
@@ -117,7 +118,7 @@ def molecule_panels(table: pd.DataFrame, height: float, **shared: bool) -> tuple
     molecules = list(dict.fromkeys(table["molecule"]))
     figure, panels = grid(len(molecules), height, **shared)
     for axes, molecule in zip(panels, molecules):
-        axes.set_title(molecule.replace("_", " "))
+        axes.set_title(in_words(molecule))
     return figure, {axes: table[table["molecule"] == molecule] for axes, molecule in zip(panels, molecules)}
 
 

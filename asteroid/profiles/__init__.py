@@ -41,7 +41,7 @@ class Profile:
         accurate: accurate level, the same for all molecules or by molecule.
         inaccurate: level of the cheap labels.
         budgets: accurate labels of standard training.
-        few: budgets below those, of standard training and ASTEROID alike, none of which is spent on validation.
+        few: accurate labels in all, those for validation included, below those budgets.
         given_up: accurate labels that ASTEROID trades for cheap ones.
         inaccurate_budgets: cheap labels that it gets for them, one per assumed cost ratio.
         cheap_alone: by cheap level, the numbers of labels of models trained on that level alone (Fig 1b).
@@ -53,6 +53,8 @@ class Profile:
         planner, quickstart, your_molecule, dynamics, tuning, toy: of single pages, see `profiles.sections` and
             `runs.toy`.
         seeds: of splits, initial weights and shuffles.
+        pages_train: a page makes the runs that it misses. Where they would take days it shows what is recorded, and
+            counts the others; `make results` makes them.
         valid, test: accurate frames held out.
         recipes: settings by model.
         ani: settings of the recipe of ANI-1ccx, which has a model of its own.
@@ -83,6 +85,7 @@ class Profile:
     dynamics: Dynamics
     toy: ToySizes
     tuning: Tuning
+    pages_train: bool = True
 
     def accurate_level(self, molecule: str) -> str:
         """Level of a molecule's accurate labels; ValueError lists the molecules where the level depends on them."""
@@ -125,7 +128,7 @@ class Profile:
                 method=method,
                 budget=budget,
                 inaccurate_budget=labels,
-                valid=self.valid,
+                valid=self.validating(method),
                 test=self.test,
                 seed=seed,
                 recipe=recipe,
@@ -136,6 +139,10 @@ class Profile:
             for budget in budgets
             for seed in self.seeds
         ]
+
+    def validating(self, method: str) -> int:
+        """Validation frames of a method: none of cheap labels alone, if runs with few accurate labels build on it."""
+        return 0 if method == "inaccurate" and self.few else self.valid
 
     @property
     def cheap_labels(self) -> dict[str, list[tuple[str, int]]]:
@@ -155,16 +162,19 @@ class Profile:
         }
 
     def few_specs(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
-        """Standard training or ASTEROID with `few` accurate labels, all of which are learned from.
+        """Standard training, sGDML or ASTEROID with `few` accurate labels in all.
 
-        ASTEROID has the most inaccurate labels and no weights: so few labels say little about the bias of a frame, and
-        one stage 2 then serves all budgets.
+        A fifth of them validates where a training without validation would overfit. ASTEROID's last stage needs none;
+        it has the most inaccurate labels, and no weights: so few labels say little about the bias of a frame, and one
+        stage 2 then serves all budgets.
         """
+        validating = method != "asteroid"
         method = "asteroid-unweighted" if method == "asteroid" else method
         return [
-            replace(spec, budget=budget, valid=0)
+            replace(spec, budget=labels - valid, valid=valid)
             for spec in self.low_resource(method, model, molecules)
-            for budget in self.few
+            for labels in self.few
+            for valid in (labels // 5 if validating else 0,)
         ]
 
     def low_resource(self, method: str, model: str, molecules: tuple[str, ...] | None = None) -> list[RunSpec]:
@@ -264,7 +274,8 @@ class Profile:
             sizes = asdict(tuning.molecules[molecule])
             if method != "standard":  # at the cost of standard training's
                 sizes["budget"] -= self.given_up
-            return RunSpec(molecule=molecule, method=method, recipe=recipe, seed=seed, valid=self.valid, **sizes)
+            sizes |= {"valid": self.validating(method)}
+            return RunSpec(molecule=molecule, method=method, recipe=recipe, seed=seed, **sizes)
 
         def changed(stage: str, **changes: Any) -> Recipe:
             return replace(recipe, gammas=recipe.gammas[:1], **{stage: replace(getattr(recipe, stage), **changes)})

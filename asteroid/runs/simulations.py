@@ -143,6 +143,11 @@ def simulate(spec: Simulation, store: Store) -> SimulationRecord:
     return records.made(SimulationRecord, spec, store, _simulate, _data_of)
 
 
+def recorded(spec: Simulation, store: Store) -> SimulationRecord | None:
+    """Its record, if the store has it; ValueError if that is damaged."""
+    return records.recorded(SimulationRecord, spec, store, _data_of)
+
+
 def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
     labels = _labels(spec)
     if len(labels) < spec.replicas:
@@ -166,7 +171,7 @@ def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
 
 def possible(spec: Simulation, store: Store) -> bool:
     """Whether a simulation is recorded or can be made here: a level may have no program, or one not installed."""
-    if records.recorded(SimulationRecord, spec, store, _data_of) is None and isinstance(spec.potential, str):
+    if recorded(spec, store) is None and isinstance(spec.potential, str):
         try:
             levels.calculator(spec.potential)
         except (ImportError, ValueError):
