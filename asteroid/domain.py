@@ -1,7 +1,9 @@
 """What a force field has seen of its molecule, so that it can say where it extrapolates."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -45,6 +47,25 @@ class Domain:
             tuple(map(max, self.longest, other.longest)),
         )
 
+    def reordered(self, z: Tensor, numbers: Tensor) -> "Domain":
+        """The same of the molecule's atoms in another order, in which atoms of one element cannot be told apart.
+
+        Args:
+            z: (atoms,) atomic numbers in the order of training.
+            numbers: (atoms,) the same ones in the other order.
+
+        Returns:
+            For each pair what all pairs of the same two elements have seen; itself if the order is that of training.
+        """
+        if z.tolist() == numbers.tolist():
+            return self
+        seen = {}
+        for kind, shortest, longest in zip(_elements(z), self.shortest, self.longest, strict=True):
+            ends = seen.get(kind, (shortest, longest))
+            seen[kind] = (min(shortest, ends[0]), max(longest, ends[1]))
+        shortest, longest = zip(*(seen[kind] for kind in _elements(numbers)), strict=True)
+        return Domain(self.temperature, shortest, longest)
+
     def left_by(self, pos: Tensor, tolerance: float = TOLERANCE) -> str | None:
         """In words, the pair of atoms whose distance is furthest beyond what was seen; None within the tolerance.
 
@@ -65,7 +86,24 @@ class Domain:
         )
 
 
+class Watch:
+    """Warns of the first positions (atoms, 3), Å, that it is shown and that are outside a domain; of none if None."""
+
+    def __init__(self, domain: Domain | None):
+        self.domain = domain
+
+    def __call__(self, pos: Tensor) -> None:
+        if self.domain is not None and (beyond := self.domain.left_by(pos)):
+            self.domain = None
+            warnings.warn(f"the force field extrapolates: {beyond}; it says so once", stacklevel=3)
+
+
 def distances(pos: Tensor) -> Tensor:
     """Distances (frames, pairs), Å, of all pairs i < j of positions (frames, atoms, 3)."""
     first, second = torch.triu_indices(pos.shape[-2], pos.shape[-2], 1, device=pos.device)
     return (pos[:, first] - pos[:, second]).norm(dim=-1)
+
+
+def _elements(z: Tensor) -> list[frozenset[int]]:
+    """The elements of the pairs i < j."""
+    return [frozenset(pair) for pair in combinations(z.tolist(), 2)]

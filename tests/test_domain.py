@@ -41,6 +41,21 @@ def test_a_stretched_or_squeezed_bond_is_named_with_the_lengths_seen(frames, fac
     assert domain.left_by(pos) is not None
 
 
+def test_in_another_order_a_pair_has_the_lengths_of_all_pairs_of_its_elements(frames):
+    z, order = torch.tensor([6, 8, 1, 1, 1, 1]), [5, 1, 2, 4, 0, 3]
+    domain = Domain.of(frames, 500.0)
+    assert domain.reordered(z, z) is domain
+    other = domain.reordered(z, z[order])
+    lengths = torch.cdist(frames, frames)
+    rows, columns = torch.triu_indices(6, 6, 1)
+    for place, (first, second) in enumerate(zip(z[order][rows].tolist(), z[order][columns].tolist())):
+        alike = (z == first)[:, None] & (z == second)[None] & ~torch.eye(6, dtype=torch.bool)
+        seen = torch.tensor([other.shortest[place], other.longest[place]], dtype=lengths.dtype)
+        torch.testing.assert_close(seen, torch.stack([lengths[:, alike].min(), lengths[:, alike].max()]))
+    assert other.temperature == 500.0
+    assert all(other.left_by(pos[order], tolerance=1e-9) is None for pos in frames)
+
+
 def test_two_domains_together_have_seen_what_either_has(frames):
     first, second = Domain.of(frames[:4], 300.0), Domain.of(frames[4:], 500.0)
     assert first.joined(second) == second.joined(first) == Domain.of(frames, 500.0)

@@ -1,6 +1,5 @@
 """The border to ASE: a force field as an ASE calculator, and ASE's calculators in our units."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -11,7 +10,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from torch import Tensor
 
 from asteroid import state
-from asteroid.domain import Domain
+from asteroid.domain import Domain, Watch
 from asteroid.units import KCAL_PER_MOL_IN_EV
 
 EnergyAndForce = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -67,6 +66,12 @@ def frame_by_frame(calculator: Calculator, atoms: Atoms, go_on: bool = False) ->
     return compute
 
 
+def watch(potential: Potential, numbers: np.ndarray) -> Watch:
+    """What warns once where a potential's molecule, its atoms in the order of `numbers`, leaves the domain."""
+    domain = potential.domain
+    return Watch(domain and domain.reordered(potential.z, torch.as_tensor(numbers)))
+
+
 class StatefulCalculator(Calculator):
     """An ASE calculator that computes anew where the charge or multiplicity that `atoms.info` states has changed."""
 
@@ -91,30 +96,23 @@ class ForceFieldCalculator(StatefulCalculator):
         self.force_field = force_field
         self._evaluator: EnergyAndForce | None = None
         self._numbers: np.ndarray | None = None
-        self._warned = False
+        self._watch = Watch(None)
 
     def calculate(self, atoms=None, properties=("energy", "forces"), system_changes=all_changes):
         """Fill `results` with energies and forces; ValueError for another molecule or charge, or a periodic one."""
         super().calculate(atoms, properties, system_changes)
         state.check_alone(self.atoms)
         state.check_trained(self.atoms, self.force_field.provenance)
-        if self._evaluator is None or not np.array_equal(self._numbers, self.atoms.numbers):
-            self._numbers = self.atoms.numbers
+        if not np.array_equal(self._numbers, self.atoms.numbers):
+            evaluator = self.force_field.evaluator(self.atoms.numbers)
+            self._numbers, self._evaluator = self.atoms.numbers, evaluator
+            self._watch = watch(self.force_field, self._numbers)
+        elif self._evaluator is None:
             self._evaluator = self.force_field.evaluator(self._numbers)
-        if not self._warned:
-            self._warn_outside_domain()
+        self._watch(torch.as_tensor(self.atoms.positions))
         energy, force = self._evaluator(self.atoms.positions[None])
         total = float(energy[0]) * KCAL_PER_MOL_IN_EV
         self.results = {"energy": total, "free_energy": total, "forces": force[0] * KCAL_PER_MOL_IN_EV}
-
-    def _warn_outside_domain(self) -> None:
-        domain = self.force_field.domain
-        if domain is None or not np.array_equal(self.atoms.numbers, self.force_field.z.numpy(force=True)):
-            return  # atoms in another order have other pairs
-        if beyond := domain.left_by(torch.as_tensor(self.atoms.positions)):
-            self._warned = True
-            message = f"the force field extrapolates: {beyond}; it says so once"
-            warnings.warn(message, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_evaluator": None}  # whose graph cannot be copied
