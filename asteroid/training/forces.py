@@ -180,7 +180,7 @@ def _traced(
                     graph = _trace(copy.deepcopy(model), z, function, shapes, parameters, buffers, batch)
                     code = finish(graph, parameters, buffers, *batch)
                     eager = function(lambda pos: model(z, pos, **shapes), tuple(model.parameters()), *batch)
-                    _check(code(parameters, buffers, *batch), eager)
+                    check_traced(code(parameters, buffers, *batch), eager)
             _TRACED[key] = code
             if len(_TRACED) > GRAPHS:
                 del _TRACED[next(iter(_TRACED))]
@@ -221,12 +221,13 @@ def _script(graph: Callable, parameters: list[Tensor], buffers: list[Tensor], *b
         code = torch.jit.trace(
             lambda weights, *batch: graph(weights[: len(parameters)], weights[len(parameters) :], *batch),
             ([*parameters, *buffers], *batch),
-            check_trace=False,  # against itself; `_check` does it against the eager one
+            check_trace=False,  # against itself; `check_traced` does it against the eager one
         )
     return lambda parameters, buffers, *batch: code([*parameters, *buffers], *batch)
 
 
-def _check(compiled: tuple[Tensor, tuple[Tensor, ...]], eager: tuple[Tensor, tuple[Tensor, ...]]) -> None:
+def check_traced(compiled: tuple[Tensor, tuple[Tensor, ...]], eager: tuple[Tensor, tuple[Tensor, ...]]) -> None:
+    """Raise an ArithmeticError unless a graph gives the values and gradients of the model by itself."""
     tolerance = 1e-3 if eager[0].dtype == torch.float32 else 1e-8
     for what, theirs, ours in (("values", compiled[:1], eager[:1]), ("gradients", compiled[1], eager[1])):
         # As tensors: the maximum of Python's numbers passes over NaN.
