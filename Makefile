@@ -51,5 +51,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo 'asteroid needs Python 3.11 or newer, and "$(PYTHON)" is' \
 	       "$$($(PYTHON) --version 2>&1 || true). Try: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[baselines,cluster,dev,labels]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[baselines,cluster,dev,exports,labels]'
 	@touch $@

@@ -16,6 +16,8 @@ _ATTRIBUTES = {
     "RunSpec": "asteroid.runs",
     "Store": "asteroid.runs",
     "sweep": "asteroid.runs.sweeps",
+    "openmm": "asteroid.exports",
+    "metatomic": "asteroid.exports",
 }
 _MODULES = ("datasets", "stages", "models", "levels", "profiles", "force_fields", "units")
 

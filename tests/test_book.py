@@ -28,6 +28,7 @@ NOTEBOOKS = sorted((book.root() / "notebooks").glob("*.ipynb"))
 NO_SECTION = {
     "asteroid": "its names are those of other modules",
     "asteroid.__main__": "a program, described by its --help",
+    "asteroid.exports.script": "read by TorchScript; needs metatomic when it is imported",
     "asteroid.levels.embed": "a program of those who add labels to the package; says itself how it is called",
     "asteroid.levels.psi4_server": "run by Psi4 alone",
 }

@@ -11,6 +11,7 @@ CONDA_NAMES = {
     "torch": "pytorch",
     "torch-geometric": "pytorch_geometric",
     "tblite": "tblite-python",
+    "metatomic-torch": "python-metatomic-torch",
 }
 CONDA_ONLY = {"python", "pip", "psi4"}
 

@@ -1,0 +1,3 @@
+"""A force field in other programs than ASE: OpenMM, and whatever knows metatomic (LAMMPS, i-PI, GROMACS and others)."""
+
+from asteroid.exports import metatomic, openmm
