@@ -34,10 +34,11 @@ results: $(INSTALLED) ## make the run records that are missing, resumable (lapto
 paper-plan: $(INSTALLED) ## the runs of the paper profile and the hours they would take; makes none (seconds)
 	$(BIN)/python -m asteroid plan --profile paper
 
-lint: $(INSTALLED) ## ruff, and notebooks without outputs (seconds)
+lint: $(INSTALLED) ## ruff, notebooks without outputs, spelling (seconds)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	find notebooks -name '*.ipynb' -exec $(BIN)/nbstripout --verify --keep-id {} +
+	$(BIN)/codespell asteroid/*.py asteroid/*/*.py benchmarks/*.py book/*.md book/_ext notebooks tests/*.py *.md
 
 bench: $(INSTALLED) ## time of one training step, eager, traced and compiled (most of an hour, compiling)
 	$(BIN)/python benchmarks/training_step.py

@@ -262,11 +262,12 @@ def execute(page: Page, folder: Path) -> dict:
         if page.title is not None:
             heading = executed.cells[0]
             heading.source = f"# {page.title}\n" + heading.source.partition("\n")[2]
-        # What papermill injected repeats the cell above it.
-        if page.profile == DEFAULT_PROFILE and not page.parameters:
-            for cell in executed.cells:
-                if "injected-parameters" in cell.metadata.get("tags", []):
-                    cell.metadata.tags.append("remove-cell")
+        # Settings, imports and definitions that show nothing would be bars before the first result; the notebook has
+        # them, and the last line of the page says the profile.
+        for cell in executed.cells:
+            tags = cell.metadata.setdefault("tags", [])
+            if "injected-parameters" in tags or ("hide-input" in tags and not cell.get("outputs")):
+                tags.append("remove-cell")
         return executed
     raise NotebookError(
         f"notebooks/{page.notebook.name} failed, no page was made: {why}\n"
