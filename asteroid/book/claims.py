@@ -46,7 +46,7 @@ def findings(evidence: Evidence) -> "pd.DataFrame":
             try:
                 found = claim.finding(evidence)
             except criteria.NotRun:
-                found = Finding("no record yet", criteria.NOT_RUN)
+                found = Finding("", criteria.NOT_RUN)
             numbers = (*(found.percent or (np.nan,) * 3), found.claimed)
             rows.append((claim.where, claim.text, claim.paper, found.text, found.verdict, page, *numbers))
     columns = ["where", "claim", "paper", "ours", "verdict", "page", "mean", "low", "high", "claimed"]
