@@ -43,6 +43,17 @@ FAULTS = r"""async () => {
     const colors = new Set(new Uint32Array(canvas.getImageData(0, 0, 100, 100).data.buffer));
     if (colors.size < 20) say("molecule that is not drawn", place.id);  // balls have shades
   }
+  for (const part of document.querySelectorAll(".explore")) {
+    if (part.querySelector(".explore-data") || !part.querySelector("svg path"))
+      say("panel that its script has not drawn", part.textContent);
+    for (const select of part.querySelectorAll("select")) {  // each menu must change the picture
+      const before = select.closest(".explore-part").innerHTML, last = select.options.length - 1;
+      if (last < 1) continue;
+      select.selectedIndex = last;
+      select.dispatchEvent(new Event("change"));
+      if (select.closest(".explore-part").innerHTML === before) say("menu that changes nothing", select.ariaLabel);
+    }
+  }
   for (const output of document.querySelectorAll("article .output"))
     if (/^\s*<[\w.]+ object/.test(output.textContent)) say("name of an object in place of it", output.textContent);
   for (const picture of document.images) {
