@@ -72,8 +72,13 @@ FAULTS = r"""async () => {
 }"""
 TOO_WIDE = """async () => {
   await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-  const root = document.documentElement, width = root.clientWidth;
-  if (root.scrollWidth <= width) return [];
+  const root = document.documentElement, width = root.clientWidth, hidden = [];
+  for (const table of document.querySelectorAll("article table"))
+    for (let box = table.parentElement; box.localName !== "article"; box = box.parentElement)
+      if (getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth + 2)
+        if (!box.classList.contains("scrolls"))
+          hidden.push(`no hint at ${width} pixels that a table scrolls: ${table.textContent.trim().slice(0, 60)}`);
+  if (root.scrollWidth <= width) return hidden;
   const clips = place => place !== root
     && (getComputedStyle(place).overflowX !== "visible" || clips(place.parentElement));
   const end = place => Math.max(
@@ -82,7 +87,7 @@ TOO_WIDE = """async () => {
     place => end(place) > width + 1 && !clips(place) && !clips(place.parentElement));
   const names = wide.slice(-3).map(
     place => `${place.localName}.${place.className}: ${place.textContent.trim().slice(0, 60)}`);
-  return [`scrolls sideways at ${width} pixels, being ${root.scrollWidth} wide: ${names.join("; ")}`];
+  return [...hidden, `scrolls sideways at ${width} pixels, being ${root.scrollWidth} wide: ${names.join("; ")}`];
 }"""
 
 
