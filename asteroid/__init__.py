@@ -11,6 +11,7 @@ _ATTRIBUTES = {
     "load": "asteroid.datasets",
     "split": "asteroid.datasets",
     "bias_report": "asteroid.planning.bias",
+    "cheap_levels": "asteroid.planning.cheap_levels",
     "plan": "asteroid.planning.planner",
     "ForceField": "asteroid.force_field",
     "RunSpec": "asteroid.runs",

@@ -21,6 +21,7 @@ PRE_TRAIN, WITH_WEIGHTS, DO_NOT = "pre-train", "pre-train with weights", "do not
 FOLDS = 5
 FEWEST, MOST = 10, 100  # frames: fewer show no chance, more show nothing new and take time
 _RIDGE = 1e-4  # of the mean squared feature
+_LENGTH = 6.0  # standard deviations of every distance, over which a smooth energy changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,18 +193,42 @@ def kernels(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     energy of first degree has the kernel q·q' and its force J J'ᵀ; one of both degrees has (1 + q·q')² / 2 and
     (1 + q·q') J J'ᵀ + (J q') (J' q)ᵀ.
     """
+    q, jacobian = pulls(pos)
+    frames, components, pairs = jacobian.shape
+    flat = jacobian.reshape(-1, pairs)
+    first = flat @ flat.T
+    mixed = (flat @ q.T).reshape(frames, components, frames)  # J of the first frame, q of the second
+    second = np.repeat(np.repeat(1 + q @ q.T, components, axis=0), components, axis=1) * first
+    second += np.einsum("iaj,jbi->iajb", mixed, mixed).reshape(second.shape)
+    return first, second
+
+
+def smooth_kernel(pos: np.ndarray) -> np.ndarray:
+    """Covariances of force components (3 · frames · atoms, the same) for a random energy that changes smoothly.
+
+    With q and J of `bias.pulls`, d = q − q' and ℓ² in units of the number of pairs, the energy has the covariance
+    exp(−d²/2ℓ²) and its force that times J J'ᵀ/ℓ² − (J d)(J' d)ᵀ/ℓ⁴. Ten frames are enough for it.
+    """
+    q, jacobian = pulls(pos)
+    frames, components, pairs = jacobian.shape
+    square = _LENGTH**2 * pairs
+    apart = q[:, None] - q  # (frames, frames, pairs)
+    flat = jacobian.reshape(-1, pairs)
+    along = np.einsum("fcp,fgp->fcg", jacobian, apart), np.einsum("gcp,fgp->fgc", jacobian, apart)
+    covariance = (flat @ flat.T).reshape(frames, components, frames, components) / square
+    covariance -= np.einsum("fcg,fgd->fcgd", *along) / square**2
+    covariance *= np.exp(-np.square(apart).sum(axis=2) / 2 / square)[:, None, :, None]
+    return covariance.reshape(len(flat), len(flat))
+
+
+def pulls(pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distortion q (frames, pairs) of `integration.distortion`, and J = −∂q/∂x, (frames, 3 · atoms, pairs), 1/Å."""
     i, j, q, slope = distortion(pos)
     frames, atoms, _ = pos.shape
     pairs = np.arange(len(i))
     jacobian = np.zeros((frames, len(i), atoms, 3))
     jacobian[:, pairs, i], jacobian[:, pairs, j] = slope, -slope
-    jacobian = jacobian.reshape(frames, len(i), 3 * atoms).swapaxes(1, 2)  # (frames, components, pairs)
-    flat = jacobian.reshape(-1, len(i))
-    first = flat @ flat.T
-    mixed = (flat @ q.T).reshape(frames, 3 * atoms, frames)  # J of the first frame, q of the second
-    second = np.repeat(np.repeat(1 + q @ q.T, 3 * atoms, axis=0), 3 * atoms, axis=1) * first
-    second += np.einsum("iaj,jbi->iajb", mixed, mixed).reshape(second.shape)
-    return first, second
+    return q, jacobian.reshape(frames, len(i), 3 * atoms).swapaxes(1, 2)
 
 
 def _left_out(kernel: np.ndarray, force: np.ndarray) -> np.ndarray:

@@ -65,6 +65,19 @@ def truth(profile: Profile, molecule: str, store: Store) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
+def cheap_levels_found(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFrame", list[Record]]:
+    """What recorded trainings with as many labels of each cheap level found; none is made here.
+
+    Returns:
+        A row per training: `level`, `seed`, `error` (test, kcal/mol/Å); and the records.
+    """
+    import pandas as pd
+
+    records = sweeps.sweep(profile.cheap_level_specs(molecule), store, train=False)
+    rows = [(record.spec.inaccurate, record.spec.seed, record.errors["force_mae"]) for record in records]
+    return pd.DataFrame(rows, columns=["level", "seed", "error"]), records
+
+
 def regret(
     errors: ErrorModel, rows: "pd.DataFrame", seconds: tuple[float, float], budgets: Sequence[int], given_up: int
 ) -> "pd.DataFrame":

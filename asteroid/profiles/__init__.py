@@ -258,6 +258,11 @@ class Profile:
             "sampled": [replace(spec, inaccurate=self.sampled) for spec in few],
         }
 
+    def cheap_level_specs(self, molecule: str) -> list[RunSpec]:
+        """ASTEROID with the fewest accurate labels and as many of each cheap level: do trainings rank levels alike?"""
+        few = self.low_resource("asteroid", self.planner.model, (molecule,))
+        return [replace(spec, inaccurate=level) for level in self.cheap_alone for spec in few]
+
     def tuning_specs(self, model: str) -> dict[str, dict[tuple, RunSpec]]:
         """The runs of the page on tuning, by name and by what varies; but for "seeds" of the first seed only.
 
