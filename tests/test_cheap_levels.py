@@ -1,8 +1,10 @@
 """Cheap levels whose worth is known are ranked by it, and not by the size of their bias."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -168,8 +170,34 @@ def test_another_molecule_is_refused(accurate):
 def test_trainings_are_those_of_equal_labels(tmp_path):
     """Only recorded ones are shown: none is made for the page."""
     profile = profiles.load("laptop")
-    specs = profile.cheap_level_specs("methanol")
+    specs = profile.cheap_level_specs("methanol")["ASTEROID"]
     assert {spec.inaccurate for spec in specs} == set(profile.cheap_alone)
     assert len({(spec.method, spec.budget, spec.inaccurate_budget, spec.recipe) for spec in specs}) == 1
     table, records = plans.cheap_levels_found(profile, "methanol", asteroid.Store(tmp_path))
     assert table.empty and not records
+
+
+def test_trainings_are_compared_seed_by_seed():
+    table = pd.DataFrame({"left": [0.5, 0.2, 3.0], "bias": [1.0, 2.0, 4.0]}, index=["ONE", "OTHER", "UNTRAINED"])
+    errors = {("ONE", 0): 0.3, ("ONE", 1): 0.5, ("OTHER", 0): 0.2, ("OTHER", 1): 0.3, ("ONE", 2): 9.0}
+    found = pd.DataFrame([("ASTEROID", level, seed, error) for (level, seed), error in errors.items()])
+    (row,) = plans.ranked_pairs(table, found.set_axis(["way", "level", "seed", "error"], axis=1)).to_dict("records")
+    assert (row["leaves less"], row["leaves more"], row["seeds"], row["bias"]) == ("OTHER", "ONE", 2, False)
+    assert row["larger"] == pytest.approx(0.15) and row["from"] < 0.1 < row["to"]
+
+
+def test_further_labels_are_those_of_all_frames(accurate, tmp_path):
+    assert plans.labelled_beside(accurate, tmp_path) == {}
+    session = {"molecule": "methanol", "level": "mp2", "code": "none", "settings": {}, "z": accurate.z.tolist()}
+    session |= {"code_version": "1", "machine": "none"}
+    labels = [
+        {"frame": k, "geometry": "", "E": 0.0, "F": force.tolist(), "seconds": 2.0 + k}
+        for k, force in enumerate(accurate.force)
+    ]
+    for folder, rows in (("cheap_levels", labels), ("label_cost", labels[:3])):
+        (tmp_path / folder).mkdir()
+        lines = "".join(json.dumps(row) + "\n" for row in (session, *rows))
+        (tmp_path / folder / "methanol_mp2.jsonl").write_text(lines)
+    found = plans.labelled_beside(accurate, tmp_path)["mp2"]
+    assert torch.equal(found.force, accurate.force) and found.median_seconds == 3.5
+    assert plans.labelled_beside(accurate[:7], tmp_path) == {}

@@ -331,7 +331,7 @@ def _seal_of(file: Path) -> dict[str, str] | None:
 
 
 def _records(page: Page, folder: Path) -> str:
-    labels = folder.glob("results/label_cost/*.jsonl")
+    labels = [path for name in ("label_cost", "cheap_levels") for path in folder.glob(f"results/{name}/*.jsonl")]
     shown = {page.profile, page.parameters.get("beside", "")} - {""}  # a page may show another profile's beside its own
     records = [path for profile in shown for path in folder.glob(f"results/{profile}/*.json")]
     return _digest(folder, [*records, *labels])

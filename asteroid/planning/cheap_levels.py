@@ -78,7 +78,7 @@ def cheap_levels(
             left[name] = left[name] * np.sqrt((len(accurate) - 1) / labels)
             about = dict(zip(("estimate", "from", "to"), statistics.mean_interval(left[name]), strict=True))
             rows[name] |= {"accurate labels": labels, **about}
-    rows[ALONE] |= {"seconds": price, "for one accurate": None, "bias": None, "same": None, "varies": None}
+    rows[ALONE] |= {"seconds": price, "for one accurate": 1.0, "bias": None, "same": None, "varies": None}
     table = pd.DataFrame.from_dict(rows, orient="index", dtype=object).rename_axis("level")
     numbers = table.astype({name: float for name in table if name != "accurate labels"})
     return numbers.assign(verdict=verdicts(left))

@@ -1,13 +1,17 @@
 """Plans judged by runs: made from pilots, and compared with what larger trainings at equal measured cost found."""
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from asteroid import datasets, runs, statistics
-from asteroid.planning import bias
+from asteroid.levels.ledger import read_labels
+from asteroid.planning import bias, cheap_levels
 from asteroid.planning.pilots import ErrorModel, Pilot
 from asteroid.profiles import Profile
 from asteroid.runs import methods, sweeps
@@ -66,16 +70,75 @@ def truth(profile: Profile, molecule: str, store: Store) -> "pd.DataFrame":
 
 
 def cheap_levels_found(profile: Profile, molecule: str, store: Store) -> tuple["pd.DataFrame", list[Record]]:
-    """What recorded trainings with as many labels of each cheap level found; none is made here.
+    """What recorded trainings with each cheap level found; none is made here.
 
     Returns:
-        A row per training: `level`, `seed`, `error` (test, kcal/mol/Å); and the records.
+        A row per training: `way`, `level` (in capitals), `accurate` labels, `seed`, `error` (test, kcal/mol/Å); and the
+        records.
     """
     import pandas as pd
 
-    records = sweeps.sweep(profile.cheap_level_specs(molecule), store, train=False)
-    rows = [(record.spec.inaccurate, record.spec.seed, record.errors["force_mae"]) for record in records]
-    return pd.DataFrame(rows, columns=["level", "seed", "error"]), records
+    rows, records = [], []
+    for way, specs in profile.cheap_level_specs(molecule).items():
+        for record in sweeps.sweep(specs, store, train=False):
+            spec = record.spec
+            rows.append((way, spec.inaccurate.upper(), spec.budget, spec.seed, record.errors["force_mae"]))
+            records.append(record)
+    return pd.DataFrame(rows, columns=["way", "level", "accurate", "seed", "error"]), records
+
+
+def labelled_beside(frames: datasets.LabelledSet, results: Path) -> dict[str, datasets.LabelledSet]:
+    """Labels of further levels for exactly these frames, from ledgers in `results`/cheap_levels, by level.
+
+    The price of a label is the median of those in `results`/label_cost, which were timed on an idle machine; a level
+    that is not there has none.
+    """
+    found = {}
+    for ledger in sorted((results / "cheap_levels").glob(f"{frames.molecule}_*.jsonl")):
+        rows, timed = read_labels(ledger), results / "label_cost" / ledger.name
+        if len(rows) == len(frames):
+            # The first label of a session takes longer by the start of its program.
+            seconds = np.median([row["seconds"] for row in read_labels(timed)[1:]]) if timed.exists() else None
+            provenance = {"code": rows[0]["code"], "seconds_median": seconds}
+            force = torch.tensor([row["F"] for row in rows], dtype=torch.float64)
+            level = ledger.stem.rpartition("_")[2]
+            found[level] = frames.derived(level=level, force=force, seconds=None, provenance=provenance)
+    return found
+
+
+def ranked_pairs(table: "pd.DataFrame", found: "pd.DataFrame") -> "pd.DataFrame":
+    """Whether trainings rank cheap levels as a comparison of few frames does.
+
+    Args:
+        table: from `cheap_levels.cheap_levels`, with the levels' names in capitals.
+        found: from `cheap_levels_found`.
+
+    Returns:
+        A row per way and pair of levels with trainings of the same seeds: `leaves less` and `leaves more`, by how much
+        the second one's test error is `larger` (kcal/mol/Å), the 95 % interval of that over seeds, `from` and `to`, NaN
+        of one seed; the number of `seeds`, and whether the `bias` of the second is larger, too.
+    """
+    import pandas as pd
+
+    rows = []
+    for way, part in found.groupby("way", sort=False):
+        errors = part.pivot(index="seed", columns="level", values="error")
+        for less, more in itertools.combinations(table[table.index.isin(errors)].sort_values("left").index, 2):
+            larger = (errors[more] - errors[less]).dropna()
+            if len(larger):
+                interval = dict(zip(("larger", "from", "to"), statistics.mean_interval(larger), strict=True))
+                pair = {"way": way, "leaves less": less, "leaves more": more, **interval, "seeds": len(larger)}
+                rows.append(pair | {"bias": table.loc[less, "bias"] < table.loc[more, "bias"]})
+    columns = ["way", "leaves less", "leaves more", "larger", "from", "to", "seeds", "bias"]
+    return pd.DataFrame(rows, columns=columns).replace([-np.inf, np.inf], np.nan)
+
+
+def repeated(accurate: datasets.LabelledSet, cheap: Mapping[str, datasets.LabelledSet], times: int) -> "pd.DataFrame":
+    """Verdicts of a comparison that is repeated with other tens of frames, none of them twice: a row per ten."""
+    import pandas as pd
+
+    order = np.random.default_rng(0).permutation(len(accurate))[: 10 * times].reshape(-1, 10)
+    return pd.DataFrame(cheap_levels.cheap_levels(accurate[np.sort(ten)], cheap)["verdict"] for ten in order)
 
 
 def regret(

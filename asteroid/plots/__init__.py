@@ -23,4 +23,4 @@ from asteroid.plots.learning import (
     true_bias,
 )
 from asteroid.plots.method import bias_histogram, toy_errors, weights_by_gamma
-from asteroid.plots.planner import bias_and_error, predicted_and_found, rounds, split_curve
+from asteroid.plots.planner import bias_and_error, cheap_levels, predicted_and_found, rounds, split_curve

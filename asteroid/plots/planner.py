@@ -46,6 +46,35 @@ def bias_and_error(table: pd.DataFrame) -> Figure:
 
 
 @styled
+def cheap_levels(table: pd.DataFrame, found: pd.DataFrame) -> Figure:
+    """By cheap level the bias, what a correction leaves of it, and test errors of trainings.
+
+    Args:
+        table: from `planning.cheap_levels`, with columns `molecule` and `level`; a panel per molecule.
+        found: from `plans.cheap_levels_found`, with a column `molecule`.
+    """
+    molecules = list(dict.fromkeys(table["molecule"]))
+    size = (WIDTH, (0.7 + 0.35 * table.groupby("molecule").size().max()) * len(molecules) + 0.6)
+    figure, panels = plt.subplots(len(molecules), 1, figsize=size, squeeze=False, sharex=True)
+    for axes, molecule in zip(panels.flat, molecules):
+        rows = table[table["molecule"] == molecule].reset_index()
+        place = dict(zip(rows["level"], rows.index))
+        errors = found[(found["molecule"] == molecule) & found["level"].isin(place)]
+        whiskers = np.abs(rows[["low", "high"]].to_numpy().T - rows["left"].to_numpy())
+        axes.hlines(rows.index, rows["left"], rows["bias"], color="0.8", lw=2, zorder=0)
+        axes.plot(rows["bias"], rows.index, "o", color=COLORS[5], ms=6, label="bias")
+        axes.errorbar(rows["left"], rows.index, xerr=whiskers, fmt="D", color=COLORS[4], capsize=2.5, label="left")
+        for marker, (way, part) in zip("x+", errors.groupby("way", sort=False)):
+            axes.plot(part["error"], part["level"].map(place), marker, color="black", ms=6, label=way)
+        axes.set(xscale="log", yticks=rows.index, yticklabels=rows["level"], title=in_words(molecule))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        plain_log_axis(axes.xaxis)
+    figure.supxlabel("force [kcal/mol/Å]", fontsize="medium")
+    legend_below(figure)
+    return figure
+
+
+@styled
 def predicted_and_found(table: pd.DataFrame) -> Figure:
     """Errors that pilots predict against those that trainings found, with the 95 % interval of one training.
 

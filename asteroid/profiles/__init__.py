@@ -258,10 +258,16 @@ class Profile:
             "sampled": [replace(spec, inaccurate=self.sampled) for spec in few],
         }
 
-    def cheap_level_specs(self, molecule: str) -> list[RunSpec]:
-        """ASTEROID with the fewest accurate labels and as many of each cheap level: do trainings rank levels alike?"""
+    def cheap_level_specs(self, molecule: str) -> dict[str, list[RunSpec]]:
+        """The runs that may prove a ranking of cheap levels wrong, by the way to train; most have no record yet.
+
+        ASTEROID has the fewest accurate labels and as many of each cheap level; Δ-ML is that of `compared`.
+        """
         few = self.low_resource("asteroid", self.planner.model, (molecule,))
-        return [replace(spec, inaccurate=level) for level in self.cheap_alone for spec in few]
+        alike = [replace(spec, inaccurate=level) for level in self.cheap_alone for spec in few]
+        delta = [spec for specs in self.compared(self.planner.model).values() for spec in specs]
+        delta = [spec for spec in delta if (spec.method, spec.molecule) == ("delta", molecule)]
+        return {"ASTEROID": alike, "Δ-ML": delta}
 
     def tuning_specs(self, model: str) -> dict[str, dict[tuple, RunSpec]]:
         """The runs of the page on tuning, by name and by what varies; but for "seeds" of the first seed only.
