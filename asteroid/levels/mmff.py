@@ -15,7 +15,7 @@ from ase.calculators.calculator import CalculationFailed, CalculatorSetupError
 from asteroid import units
 from asteroid.datasets import structure
 from asteroid.levels.molecules import MoleculeCalculator, check_molecule
-from asteroid.md.dynamics import EnergyAndForce
+from asteroid.md.calculator import EnergyAndForce
 
 if TYPE_CHECKING:
     from rdkit import Chem

@@ -21,7 +21,7 @@ from ase.vibrations import Vibrations
 from asteroid import levels, state, units
 from asteroid.levels import registry
 from asteroid.machine import progress_bar
-from asteroid.md import dynamics, stability
+from asteroid.md import dynamics, stability, vibrations
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,6 @@ class Sample:
 
 
 _FILES = (".xyz", ".extxyz", ".db", ".sdf", ".mol")  # endings that are no SMILES string's
-
-_SOFT = 50.0
-"""1/cm. What turns nearly freely has no harmonic frequency, and often an imaginary one of some 20/cm: softer modes, and
-those that are as little imaginary, are given this one. A saddle point has one that is more imaginary."""
 
 
 def geometry(molecule: str | os.PathLike | Atoms, seed: int = 0) -> Atoms:
@@ -230,19 +226,19 @@ def from_normal_modes(
     if not BFGS(atoms, logfile=None).run(fmax=0.005, steps=500):
         raise RuntimeError(f"{atoms.symbols} under {level} has no minimum within 500 steps from this geometry")
     energy = atoms.get_potential_energy() / units.KCAL_PER_MOL_IN_EV
-    soft = units.MASS * (2 * np.pi * _SOFT / units.WAVENUMBER) ** 2
+    soft = units.MASS * (2 * np.pi * vibrations.SOFT / units.WAVENUMBER) ** 2
     with tempfile.TemporaryDirectory() as folder:
-        vibrations = Vibrations(atoms, name=f"{folder}/vibrations")
-        vibrations.run()
-        hessian = vibrations.get_vibrations().get_hessian_2d() / units.KCAL_PER_MOL_IN_EV
+        displaced = Vibrations(atoms, name=f"{folder}/vibrations")
+        displaced.run()
+        hessian = displaced.get_vibrations().get_hessian_2d() / units.KCAL_PER_MOL_IN_EV
     mass = np.repeat(atoms.get_masses(), 3)
-    squared, modes = _vibrations(atoms, hessian / np.sqrt(np.outer(mass, mass)))
+    squared, modes = vibrations.internal_modes(atoms, vibrations.mass_weighted(atoms, hessian))
     if (saddle := squared < -soft).any():
         raise RuntimeError(
             f"{atoms.symbols} relaxed under {level} to a saddle point with {int(saddle.sum())} imaginary "
             "frequencies; start from a less symmetric geometry"
         )
-    squared = np.maximum(squared, soft)
+    squared = np.maximum(squared, soft)  # softer modes, and those that are as little imaginary, are given this one
     spread = np.sqrt(units.BOLTZMANN * temperature / squared)
     amplitude = spread * np.random.default_rng([seed, 0]).normal(size=(frames, len(squared)))
     shift = (amplitude @ modes.T / np.sqrt(mass)).reshape(frames, len(atoms), 3)
@@ -266,20 +262,6 @@ def with_charge(atoms: Atoms, settings: Mapping[str, Any]) -> dict[str, Any]:
     if known is not None and known != settings.get("charge", known):
         raise ValueError(f"charge is {settings['charge']}, but {atoms.info.get('smiles', atoms.symbols)} has {known}")
     return {**settings, "charge": known} if known else dict(settings)
-
-
-def _vibrations(atoms: Atoms, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ω² (modes,) and modes (3 · atoms, modes) of a mass-weighted Hessian, without translations and rotations."""
-    root = np.sqrt(atoms.get_masses())[:, None]
-    centred = atoms.positions - atoms.get_center_of_mass()
-    axes = np.eye(3)
-    rigid = [*(root * axis for axis in axes), *(root * np.cross(axis, centred) for axis in axes)]
-    linear = len(atoms) == 2 or np.isclose(atoms.get_moments_of_inertia()[0], 0, atol=1e-3)
-    outer = 5 if linear else 6
-    left, _, _ = np.linalg.svd(np.reshape(rigid, (6, -1)).T, full_matrices=True)
-    inner = left[:, outer:]  # orthogonal to all of them
-    squared, modes = np.linalg.eigh(inner.T @ hessian @ inner)
-    return squared, inner @ modes
 
 
 def _from_file(path: Path) -> Atoms:

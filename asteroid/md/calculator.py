@@ -66,6 +66,29 @@ def frame_by_frame(calculator: Calculator, atoms: Atoms, go_on: bool = False) ->
     return compute
 
 
+def computes_at_once(potential: Potential | Calculator) -> bool:
+    """Whether it is a force field, which computes many frames together, rather than an ASE calculator."""
+    return hasattr(potential, "evaluator")
+
+
+def batch_of(potential: Potential | Calculator, atoms: Atoms, calls: int | None = None) -> EnergyAndForce:
+    """Energies and forces of many frames of a molecule by a force field, at once, or by an ASE calculator, in turn.
+
+    Args:
+        potential: which of both.
+        atoms: as in `frame_by_frame`.
+        calls: as in `ForceField.evaluator`.
+
+    Raises:
+        ValueError: for a periodic molecule, or another than that of the force field.
+    """
+    state.check_alone(atoms)
+    if computes_at_once(potential):
+        state.check_trained(atoms, potential.provenance)
+        return potential.evaluator(atoms.numbers, calls)
+    return frame_by_frame(potential, atoms)
+
+
 def watch(potential: Potential, numbers: np.ndarray) -> Watch:
     """What warns once where a potential's molecule, its atoms in the order of `numbers`, leaves the domain."""
     domain = potential.domain

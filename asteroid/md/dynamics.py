@@ -13,13 +13,11 @@ from ase.md.velocitydistribution import Stationary, thermalize_momenta
 from ase.units import fs
 
 from asteroid import machine, state
-from asteroid.md import stability
-from asteroid.md.calculator import EnergyAndForce, Potential, frame_by_frame
+from asteroid.md import stability, vibrations
+from asteroid.md.calculator import Potential, batch_of, computes_at_once
 from asteroid.units import BOLTZMANN, MASS, WAVENUMBER
 
 STEPS_PER_PERIOD = 5  # fewer are warned of; below π Verlet is unstable for any oscillator
-
-_FRAMES_AT_ONCE = 32  # of the Hessian's, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def langevin(
     affordable = min(5, steps * len(starts) // (10 * 6 * len(starts[0])))
     if frequencies := [highest_frequency(start, potential) for start in starts[:affordable]]:
         _warn_of_long_steps(timestep, max(frequencies))
-    domain = potential.domain if _computes_at_once(potential) else None
+    domain = potential.domain if computes_at_once(potential) else None
     if domain is not None and domain.temperature is not None and temperature > 1.01 * domain.temperature:
         warnings.warn(
             f"the simulation is at {temperature:g} K, and the force field has learned from frames sampled at "
@@ -163,17 +161,8 @@ def highest_frequency(atoms: Atoms, potential: Potential | Calculator) -> float:
         atoms: the geometry; a minimum gives the harmonic frequency, any other about the same.
         potential: as in `langevin`; it computes 6 · atoms geometries.
     """
-    batch = _batch(potential, atoms, 1)
-    size, step = 3 * len(atoms), 0.01  # Å
-    shifts = np.concatenate([step * np.eye(size), -step * np.eye(size)]).reshape(-1, len(atoms), 3)
-    geometries = atoms.positions + shifts
-    force = np.concatenate(
-        [batch(geometries[i : i + _FRAMES_AT_ONCE])[1] for i in range(0, len(geometries), _FRAMES_AT_ONCE)]
-    ).reshape(2, size, size)
-    hessian = (force[1] - force[0]) / (2 * step)  # kcal/mol/Å²
-    mass = np.repeat(atoms.get_masses(), 3)
-    hessian = (hessian + hessian.T) / 2 / np.sqrt(mass * mass[:, None])
-    squared = np.linalg.eigvalsh(hessian)[-1] / MASS if np.isfinite(hessian).all() else np.nan
+    weighted = vibrations.mass_weighted(atoms, vibrations.hessian(atoms, potential))
+    squared = np.linalg.eigvalsh(weighted)[-1] / MASS if np.isfinite(weighted).all() else np.nan
     return float(np.sqrt(max(squared, 0.0)) / (2 * np.pi) * WAVENUMBER)
 
 
@@ -188,23 +177,11 @@ def _warn_of_long_steps(timestep: float, wavenumber: float) -> None:
         )
 
 
-def _batch(potential: Potential | Calculator, atoms: Atoms, calls: int) -> EnergyAndForce:
-    state.check_alone(atoms)
-    if _computes_at_once(potential):
-        state.check_trained(atoms, potential.provenance)
-        return potential.evaluator(atoms.numbers, calls)
-    return frame_by_frame(potential, atoms)
-
-
-def _computes_at_once(potential: Potential | Calculator) -> bool:
-    return hasattr(potential, "evaluator")
-
-
 class _Guarded:
     """Energy and force of replicas of which some may have exploded: those get NaN, and the others what they should."""
 
     def __init__(self, potential: Potential | Calculator, atoms: Atoms, calls: int):
-        self.batch, self.at_once = _batch(potential, atoms, calls), _computes_at_once(potential)
+        self.batch, self.at_once = batch_of(potential, atoms, calls), computes_at_once(potential)
         self.cause = "positions are no longer finite"
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
