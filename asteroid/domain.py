@@ -85,6 +85,10 @@ class Domain:
             f"{self.shortest[worst]:.2f} to {self.longest[worst]:.2f} Å"
         )
 
+    def share_outside(self, pos: Tensor, tolerance: float = TOLERANCE) -> float:
+        """Share of frames (frames, atoms, 3), Å, in which a distance is beyond what was seen, see `left_by`."""
+        return sum(self.left_by(frame, tolerance) is not None for frame in pos) / len(pos)
+
 
 class Watch:
     """Warns of the first positions (atoms, 3), Å, that it is shown and that are outside a domain; of none if None."""

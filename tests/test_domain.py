@@ -41,6 +41,14 @@ def test_a_stretched_or_squeezed_bond_is_named_with_the_lengths_seen(frames, fac
     assert domain.left_by(pos) is not None
 
 
+def test_the_share_of_frames_that_are_outside(frames):
+    domain = Domain.of(frames)
+    assert domain.share_outside(frames) == 0
+    mixed = torch.cat([frames[:6], 2 * frames[:2]])
+    assert domain.share_outside(mixed) == 0.25
+    assert domain.share_outside(1.1 * frames[:4]) == 0 and domain.share_outside(1.1 * frames[:4], tolerance=1e-3) > 0
+
+
 def test_in_another_order_a_pair_has_the_lengths_of_all_pairs_of_its_elements(frames):
     z, order = torch.tensor([6, 8, 1, 1, 1, 1]), [5, 1, 2, 4, 0, 3]
     domain = Domain.of(frames, 500.0)
