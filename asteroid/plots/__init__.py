@@ -24,3 +24,4 @@ from asteroid.plots.learning import (
 )
 from asteroid.plots.method import bias_histogram, toy_errors, weights_by_gamma
 from asteroid.plots.planner import bias_and_error, cheap_levels, predicted_and_found, rounds, split_curve
+from asteroid.plots.quality import frequencies, parity, where_the_error_sits
