@@ -212,6 +212,7 @@ def test_the_notebook_takes_a_theory_with_its_basis_and_a_charge():
         ({"cheap_level": "gfn3"}, ValueError, "unknown level 'gfn3'; known: .*gfn2"),
         ({"cheap_level": "gfn2/sto-3g"}, ValueError, "gfn2 has no setting basis"),
         ({"cheap_level": "pbe", "accurate_level": "pbe"}, ValueError, "both 'pbe'; give two levels"),
+        ({"wanted": 0.0}, ValueError, "wanted is 0.0 kcal/mol/Å; give a positive number"),
         ({"processes": 0}, ValueError, "processes is 0; give 1 or more"),
         ({"budget_hours": "much"}, ValueError, "budget_hours is 'much'; "),
     ],
