@@ -42,9 +42,10 @@ def test_nothing_against_it():
     assert any("at 500 K the molecule stayed together" in reason for reason in found.reasons)
 
 
-def test_what_was_not_looked_at_is_no_reason():
+def test_what_is_not_known_speaks_neither_for_nor_against_it():
     found = decide(replace(GOOD, minimum=None, frequencies=None))
-    assert found.decision == USE and len(found.reasons) == 5
+    assert found.decision == USE and len(found.reasons) == 6
+    assert found.reasons[-1] == "– the accurate level's frequencies are not known"
 
 
 def test_as_many_labels_as_the_slope_says():

@@ -36,7 +36,7 @@ def test_asteroid_names_both_levels_all_stages_and_what_to_cite(split, trained):
     text = methods_paragraph(trained, split.train, split.test, ERRORS, split.inaccurate, split.valid, "It was run.")
     parameters = sum(weights.numel() for weights in trained.model.parameters())
     for part in (
-        "Configurations of methanol were sampled at 500 K under GFN2 (4 trajectories).",
+        "Configurations of methanol (CH4O) were sampled at 500 K under GFN2 (4 trajectories).",
         "10 of PBE/def2-SVP by pyscf 2.6 for pre-training and 6 of CCSD(T)/cc-pVDZ by psi4 1.9 for training",
         "a further 8 for testing and 5 for validation",
         "The model is EGNN (layers 2, hidden 16",

@@ -56,7 +56,6 @@ def methods_paragraph(
     Raises:
         KeyError: if `errors` lacks one of force_mae, force_mae_std_error and energy_mae.
     """
-    about = train.provenance
     name, config = models.describe(force_field.model)
     parameters = sum(weights.numel() for weights in force_field.model.parameters())
     trainings = _trainings(force_field.provenance)
@@ -70,7 +69,7 @@ def methods_paragraph(
     optimizer = force_field.provenance["config"]["optimizer"]
     how = "by ASTEROID" if cheap is not None else "by standard training"
     sentences = [
-        _sampled(about, train.molecule),
+        _sampled(train),
         f"The labels are {bought}; a further {' and '.join(parts)} have labels of {_theory(train)} too.",
         f"The model is {MODEL_NAMES.get(name, name)} ({settings}) with {parameters:,} parameters, trained {how} "
         f"with the optimiser {optimizer}: {stages}; asteroid {version('asteroid')}, PyTorch "
@@ -83,12 +82,15 @@ def methods_paragraph(
     return " ".join(filter(None, sentences)) + "\n\nTo cite: " + "; ".join(_cited(force_field, train, cheap)) + "."
 
 
-def _sampled(about: Mapping, molecule: str) -> str:
+def _sampled(labelled: LabelledSet) -> str:
+    from ase import Atoms
+
+    about, formula = labelled.provenance, Atoms(labelled.z.numpy()).get_chemical_formula()
     if "sampling" not in about:
         return ""
     level = f" under {about['sampling_level'].upper()}" if "sampling_level" in about else ""
     kelvin = f" at {about['temperature_K']:g} K" if "temperature_K" in about else ""
-    return f"Configurations of {molecule} were sampled{kelvin}{level} ({about['sampling']})."
+    return f"Configurations of {labelled.molecule} ({formula}) were sampled{kelvin}{level} ({about['sampling']})."
 
 
 def _labels(labelled: LabelledSet, use: str) -> str:

@@ -58,7 +58,7 @@ class Decision(NamedTuple):
 
     Attributes:
         decision: one of the three.
-        reasons: a line for each thing that was looked at, first those that speak against the use, which begin with ✗.
+        reasons: a line for each thing that was looked at, first those that speak against the use, with ✗; what is not known has –.
         labels: accurate labels to buy, or what costs as much; None unless more are to be.
         hours: core hours of these.
     """
@@ -102,6 +102,8 @@ def decide(
     looked_at = _looked_at(findings, **thresholds)
     against = [f"✗ {text}" for good, text in looked_at if not good]
     in_favour = [f"✓ {text}" for good, text in looked_at if good]
+    if findings.frequencies is None:
+        in_favour.append("– the accurate level's frequencies are not known")
     if not against:
         return Decision(USE, tuple(in_favour))
     accurate, whole = findings.force_error <= wanted, findings.stable and findings.minimum is not False
