@@ -1,1 +1,1 @@
-"""Which labels to buy."""
+"""Which labels to buy, and whether what they made is good enough."""

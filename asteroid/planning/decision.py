@@ -58,7 +58,8 @@ class Decision(NamedTuple):
 
     Attributes:
         decision: one of the three.
-        reasons: a line for each thing that was looked at, first those that speak against the use, with ✗; what is not known has –.
+        reasons: a line for each thing that was looked at: with ✗ what speaks against the use, which comes first, and
+            with – what is not known.
         labels: accurate labels to buy, or what costs as much; None unless more are to be.
         hours: core hours of these.
     """
