@@ -131,6 +131,28 @@ def test_page_is_stale_for_another_profile_only_when_that_differs(tree, executed
     assert len(book.make_pages("laptop", folder=tree)) == 1
 
 
+def test_a_book_of_a_profile_that_takes_days_has_the_default_s_pages_beside_its_own(tree, executed, monkeypatch):
+    shutil.copy(tree / "notebooks/tiny.ipynb", tree / "notebooks/zebra.ipynb")
+    (tree / "asteroid/profiles/md17.yaml").write_text("seeds: 1\n")
+    (tree / "book").mkdir(exist_ok=True)
+    (tree / "book/variants.yml").write_text("zebra: {notebook: zebra, profile: md17}\n")
+    made = {
+        page.stem: nbformat.read(page, as_version=4).metadata.asteroid for page in book.make_pages("md17", folder=tree)
+    }
+    assert {name: seal.profile for name, seal in made.items()} == {"tiny": "laptop", "zebra": "md17"}
+
+
+def test_a_page_is_stale_when_the_profile_beside_its_own_changes(tree, executed):
+    (tree / "book").mkdir(exist_ok=True)
+    (tree / "book/variants.yml").write_text("tiny: {notebook: tiny, profile: laptop, parameters: {beside: smoke}}\n")
+    assert len(book.make_pages("laptop", folder=tree)) == 1
+    assert book.make_pages("laptop", folder=tree) == []
+    (tree / "results/smoke/new.json").write_text("{}")
+    assert len(book.make_pages("laptop", folder=tree)) == 1
+    (tree / "asteroid/profiles/smoke.yaml").write_text("seeds: 2\n")
+    assert len(book.make_pages("laptop", folder=tree)) == 1
+
+
 def test_records_made_by_a_later_notebook_leave_earlier_pages_fresh(tree, monkeypatch):
     shutil.copy(tree / "notebooks/tiny.ipynb", tree / "notebooks/zebra.ipynb")
 

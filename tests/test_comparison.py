@@ -1,5 +1,7 @@
 """Comparisons: partners are found, wrong ones refused, costs counted as the paper does."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,3 +64,19 @@ def test_at_the_measured_cost_the_reference_is_the_power_law_of_the_same_molecul
     untimed = pd.DataFrame(standard("methanol", 200)).assign(accurate_label_seconds=np.nan)
     with pytest.raises(ValueError, match="must be positive"):
         comparison.at_measured_cost(untimed)
+
+
+def test_stage_two_is_judged_by_held_out_cheap_labels_alone():
+    def record(date, **histories):
+        return SimpleNamespace(date=date, histories={k: {"valid_force_mae": v} for k, v in histories.items()})
+
+    stages = {"inaccurate-gamma1": [0.5, 0.2, 0.3], "inaccurate-gamma1-tuned": [0.1], "standard": [0.05]}
+    assert comparison.cheap_error(record("2026-11-30T10:00:00Z", **stages)) == 0.2
+    assert np.isnan(comparison.cheap_error(record("2026-11-24T10:00:00Z", **stages)))  # by accurate frames
+    assert np.isnan(comparison.cheap_error(record("2026-11-30T10:00:00Z", standard=[0.05])))
+
+
+def test_an_interval_over_molecules_does_not_count_seeds():
+    rows = pd.DataFrame({"molecule": ["a", "a", "a", "b", "c"], "reduction": [10.0, 20.0, 30.0, 40.0, 60.0]})
+    assert comparison.independent(rows).tolist() == [20, 40, 60]
+    assert comparison.independent(rows[rows["molecule"] != "c"]).tolist() == [10, 20, 30, 40]

@@ -87,7 +87,7 @@ def forces_on(molecule: str) -> dict[str, Any]:
         the forces in the plane, kcal/mol/Å, and their mean absolute error over all frames that both levels have.
 
     Raises:
-        ValueError: no level of the molecule counts as accurate.
+        ValueError: no level of the molecule counts as accurate, or no frame has labels of all its levels.
     """
     there = datasets.levels(molecule)
     best = next((level for level in ACCURATE if level in there), None)
@@ -96,17 +96,20 @@ def forces_on(molecule: str) -> dict[str, Any]:
             f"{molecule} has labels of {', '.join(there)}; expected one of {', '.join(ACCURATE)} among them"
         )
     accurate = datasets.load(molecule, level=best)
-    z, pos = accurate.z.numpy(), accurate.pos[0].numpy().astype(float)
+    others = {level: datasets.load(molecule, level=level) for level in there if level != best}
+    pairs = {level: [part.numpy() for part in accurate.paired_with(other)] for level, other in others.items()}
+    common = set(range(len(accurate))).intersection(*(mine for mine, _ in pairs.values()))
+    if not (others and common):
+        raise ValueError(f"{molecule} has no frame with labels of {best} and of every other of its levels")
+    first = min(common)
+    z, pos = accurate.z.numpy(), accurate.pos[first].numpy().astype(float)
     directions = drawing.plane(pos)
     flat = (pos - pos.mean(axis=0)) @ directions[:2].T
-    shown, off = {best.upper(): accurate.force[0].numpy() @ directions[:2].T}, {}
-    for level in there:
-        if level != best:
-            other = datasets.load(molecule, level=level)
-            mine, theirs = accurate.paired_with(other)
-            frame = int(np.flatnonzero(mine.numpy() == 0)[0])
-            shown[level.upper()] = other.force[theirs[frame]].numpy() @ directions[:2].T
-            off[level.upper()] = round(float(losses.force_mae(other.force[theirs], accurate.force[mine])), 3)
+    shown, off = {best.upper(): accurate.force[first].numpy() @ directions[:2].T}, {}
+    for level, other in others.items():
+        mine, theirs = pairs[level]
+        shown[level.upper()] = other.force[theirs[mine == first][0]].numpy() @ directions[:2].T
+        off[level.upper()] = round(float(losses.force_mae(other.force[theirs], accurate.force[mine])), 3)
     depth = np.argsort(pos @ directions[2])  # those in front are drawn last
     return {
         "accurate": best.upper(),

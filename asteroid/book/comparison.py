@@ -13,6 +13,7 @@ from asteroid.runs.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
+CHEAP_VALIDATION = "2026-11-29"  # from when stage 2 is kept by held-out cheap labels
 PAIRED = ("molecule", "model", "total_budget", "seed")
 
 
@@ -130,8 +131,11 @@ def mean_and_spread(values: "pd.Series") -> str:
 def cheap_error(record: Record) -> float:
     """Error of θ_I, of a record of ASTEROID, against held-out labels of its cheap level, kcal/mol/Å; else NaN.
 
-    The smallest of the γ that were tried, since the best of each stage 2 is kept.
+    The smallest of the γ that were tried, since the best of each stage 2 is kept. NaN too for records of before
+    `CHEAP_VALIDATION`, whose stage 2 was validated by accurate frames.
     """
+    if record.date < CHEAP_VALIDATION:
+        return np.nan
     errors = [
         min(history["valid_force_mae"])
         for stage, history in record.histories.items()

@@ -216,7 +216,14 @@ def _declared(cells: list[str]) -> dict[str, tuple[list[str], object]]:
 
 
 def _under(page: Page, profile: str) -> Page:
-    """The page in a book of this profile; what it changes goes with the profile of its own, if it has one."""
+    """The page in a book of this profile; what it changes goes with the profile of its own, if it has one.
+
+    A profile whose runs take days has pages of its own, those that show what is recorded; the others are the default's.
+    """
+    from asteroid import profiles
+
+    if profile in profiles.names() and not profiles.load(profile).pages_train:
+        profile = DEFAULT_PROFILE
     own = page.profile or profile
     if profile in (DEFAULT_PROFILE, own):
         return replace(page, profile=own)
@@ -321,7 +328,8 @@ def _write(file: Path, notebook: dict, seal: dict) -> None:
 
 def _seal(page: Page, folder: Path) -> dict[str, str]:
     library = folder / "asteroid"
-    paths = [page.notebook, library / f"profiles/{page.profile}.yaml", *library.rglob("*.py"), *library.glob("data/*")]
+    settings = [library / f"profiles/{profile}.yaml" for profile in _shown(page)]
+    paths = [page.notebook, *settings, *library.rglob("*.py"), *library.glob("data/*")]
     sources = f"{_digest(folder, paths)} {json.dumps([page.title, page.parameters], sort_keys=True)}"
     return {"profile": page.profile, "sources": sources, "records": _records(page, folder)}
 
@@ -332,9 +340,13 @@ def _seal_of(file: Path) -> dict[str, str] | None:
 
 def _records(page: Page, folder: Path) -> str:
     labels = [path for name in ("label_cost", "cheap_levels") for path in folder.glob(f"results/{name}/*.jsonl")]
-    shown = {page.profile, page.parameters.get("beside", "")} - {""}  # a page may show another profile's beside its own
-    records = [path for profile in shown for path in folder.glob(f"results/{profile}/*.json")]
+    records = [path for profile in _shown(page) for path in folder.glob(f"results/{profile}/*.json")]
     return _digest(folder, [*records, *labels])
+
+
+def _shown(page: Page) -> set[str]:
+    """The profiles whose records it shows: its own, and that which stands beside it."""
+    return {page.profile, page.parameters.get("beside") or page.profile}
 
 
 def _digest(folder: Path, paths: Iterable[Path]) -> str:

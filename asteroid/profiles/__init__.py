@@ -53,8 +53,8 @@ class Profile:
         planner, quickstart, your_molecule, dynamics, tuning, toy: of single pages, see `profiles.sections` and
             `runs.toy`.
         seeds: of splits, initial weights and shuffles.
-        pages_train: a page makes the runs that it misses. Where they would take days it shows what is recorded, and
-            counts the others; `make results` makes them.
+        pages_train: a page makes the runs that it misses. Where they would take days, the pages that
+            `book/variants.yml` gives to the profile show what is recorded; `make results` makes the rest.
         valid, test: accurate frames held out.
         recipes: settings by model.
         ani: settings of the recipe of ANI-1ccx, which has a model of its own.
@@ -128,7 +128,7 @@ class Profile:
                 method=method,
                 budget=budget,
                 inaccurate_budget=labels,
-                valid=self.validating(method),
+                valid=self.valid,
                 test=self.test,
                 seed=seed,
                 recipe=recipe,
@@ -139,10 +139,6 @@ class Profile:
             for budget in budgets
             for seed in self.seeds
         ]
-
-    def validating(self, method: str) -> int:
-        """Validation frames of a method: none of cheap labels alone, if runs with few accurate labels build on it."""
-        return 0 if method == "inaccurate" and self.few else self.valid
 
     @property
     def cheap_labels(self) -> dict[str, list[tuple[str, int]]]:
@@ -285,8 +281,7 @@ class Profile:
             sizes = asdict(tuning.molecules[molecule])
             if method != "standard":  # at the cost of standard training's
                 sizes["budget"] -= self.given_up
-            sizes |= {"valid": self.validating(method)}
-            return RunSpec(molecule=molecule, method=method, recipe=recipe, seed=seed, **sizes)
+            return RunSpec(molecule=molecule, method=method, recipe=recipe, seed=seed, valid=self.valid, **sizes)
 
         def changed(stage: str, **changes: Any) -> Recipe:
             return replace(recipe, gammas=recipe.gammas[:1], **{stage: replace(getattr(recipe, stage), **changes)})

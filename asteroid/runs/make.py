@@ -55,7 +55,8 @@ def overview(records: Iterable[Record]) -> "pd.DataFrame":
     import pandas as pd
 
     columns = ("molecule", "method", "accurate", "inaccurate", "budget", "inaccurate_budget", "seed")
-    return pd.DataFrame(
+    others = ("model", "force_mae", "gamma", "seconds", "accurate_label_seconds", "inaccurate_label_seconds")
+    table = pd.DataFrame(
         {
             **{name: getattr(record.spec, name) for name in columns},
             "model": record.spec.recipe.model,
@@ -67,6 +68,7 @@ def overview(records: Iterable[Record]) -> "pd.DataFrame":
         }
         for record in records
     )
+    return table if len(table) else pd.DataFrame(columns=[*columns, *others])
 
 
 def chosen_frames(spec: RunSpec, store: Store, progress: bool = True) -> np.ndarray:

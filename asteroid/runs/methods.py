@@ -228,8 +228,7 @@ METHODS = {
         f"budget {CHEAP} {NETWORK} recipe.fine_tuning",
         lambda job: stages.asteroid(job.split, job.spec.recipe, weighted=False, thetas_i=job.built_on, **job.keep),
         lambda recipe: [("fine-tuning", recipe.fine_tuning)],
-        # θ_I is kept by held-out cheap labels: one serves runs with and without accurate validation frames.
-        lambda spec: [replace(spec, method="inaccurate", valid=0)],
+        _as("inaccurate"),
         trades=True,
         cheap="all",
         needs_validation=False,

@@ -168,6 +168,11 @@ def run(spec: Toy, store: Store) -> ToyRecord:
     return records.made(ToyRecord, spec, store, _run)
 
 
+def recorded(spec: Toy, store: Store) -> ToyRecord | None:
+    """Its record, if the store has it; ValueError if that is damaged."""
+    return records.recorded(ToyRecord, spec, store)
+
+
 def _run(spec: Toy, store: Store) -> ToyRecord:
     started = time.perf_counter()
     found = compare(spec)

@@ -38,7 +38,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const holder = element("div");
     const draw = () => {
       const shown = rows.filter((row) => row.molecule === molecule.value && row.model === model.value);
-      holder.replaceChildren(errorPicture(shown));
+      holder.replaceChildren(...errorPicture(shown));
     };
     const molecule = menu("molecule", () => {
       model.offer(unique(rows.filter((row) => row.molecule === molecule.value).map((row) => row.model)));
@@ -76,15 +76,19 @@ document.addEventListener("DOMContentLoaded", () => {
       before = x(tick);
       svg.append(element("text", { x: before, y: bottom + 20, "text-anchor": "middle" }, `${tick}`));
     }
-    for (let power = -3; power < 3; power += 1)
-      for (const digit of [1, 2, 5]) {
-        const tick = Number(`${digit}e${power}`);
-        if (y(tick) < 10 || y(tick) > bottom) continue;
-        svg.append(
-          element("line", { x1: left, x2: width - 10, y1: y(tick), y2: y(tick), stroke: "currentColor", opacity: 0.12 }),
-          element("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, `${tick}`),
-        );
-      }
+    const within = (digits) =>
+      [-3, -2, -1, 0, 1, 2]
+        .flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)))
+        .filter((tick) => y(tick) >= 10 && y(tick) <= bottom);
+    const fine = Array.from({ length: 90 }, (_, place) => (10 + place) / 10);
+    const choices = [[1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7], fine].map(within);
+    const ticks = choices.find((found) => found.length > 1) ?? choices[2]; // of a narrow range many, not all named
+    const step = Math.ceil(ticks.length / 8);
+    for (const tick of ticks.filter((_, place) => place % step === 0))
+      svg.append(
+        element("line", { x1: left, x2: width - 10, y1: y(tick), y2: y(tick), stroke: "currentColor", opacity: 0.12 }),
+        element("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, `${tick}`),
+      );
     const colors = ["#0173b2", "#56b4e9", "#029e73", "#cc78bc", "#de8f05", "#949494"];
     let next = 0;
     unique(rows.map((row) => row.way)).forEach((way, place) => {
@@ -105,7 +109,13 @@ document.addEventListener("DOMContentLoaded", () => {
         element("text", { x: left + 32, y: at }, way),
       );
     });
-    return svg;
+    const header = ["way of training", "accurate labels", "errors by seed [kcal/mol/Å]"];
+    const lines = rows.map((row) => [row.way, `${row.labels}`, row.errors.map((error) => error.toFixed(3)).join(", ")]);
+    const table = [header, ...lines].map((cells, place) =>
+      element("tr", {}, ...cells.map((cell) => element(place ? "td" : "th", {}, cell))),
+    );
+    const numbers = element("details", {}, element("summary", {}, "the numbers"), element("table", {}, ...table));
+    return [svg, numbers];
   }
 
   function forcePanel(molecules) {
@@ -147,10 +157,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     for (const [symbol, color, radius, x, y] of molecule.atoms) {
       const [cx, cy] = place(x, y);
-      svg.append(
-        element("circle", { cx, cy, r: 0.4 * radius * zoom, fill: color, stroke: "#555" }),
-        element("text", { x: cx, y: cy + 4, "text-anchor": "middle", fill: "#222" }, symbol),
-      );
+      svg.append(element("circle", { cx, cy, r: 0.4 * radius * zoom, fill: color, stroke: "#555" }));
     }
     for (const [name, color] of shown)
       molecule.atoms.forEach(([, , , x, y], atom) => {
@@ -161,6 +168,11 @@ document.addEventListener("DOMContentLoaded", () => {
         const path = `M${a} ${b}L${c} ${d}M${head[0]}L${c} ${d}L${head[1]}`;
         svg.append(element("path", { d: path, fill: "none", stroke: color, "stroke-width": 2.5 }));
       });
+    for (const [symbol, , , x, y] of molecule.atoms) {
+      const [cx, cy] = place(x, y);
+      const halo = { "paint-order": "stroke", stroke: "#fff", "stroke-width": 3, fill: "#222" };
+      svg.append(element("text", { x: cx, y: cy + 5, "text-anchor": "middle", ...halo }, symbol));
+    }
     const text =
       `Black (white on a dark page): ${molecule.accurate}; orange: ${level}. The longest arrow is ${longest.toFixed(0)} kcal/mol/Å. ` +
       `Over all frames that have both, ${level} is ${molecule.off[level].toFixed(2)} kcal/mol/Å off.`;
