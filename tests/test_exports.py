@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 import ase
 import ase.units
@@ -203,12 +204,14 @@ def test_positions_that_are_no_numbers_are_an_error_of_openmm(field, context, op
 def read():
     """A function of a file to an ASE calculator of metatomic's own, one of the programs that read it."""
     install = "metatomic is not installed: `pip install -c constraints.txt metatomic-torch`"
-    with warnings.catch_warnings():
+    # PyTorch Geometric puts a function in place of this one that the engine cannot compile where it is imported later.
+    own = torch._C._VariableFunctions.index_select
+    with warnings.catch_warnings(), patch.object(torch, "index_select", own):
         warnings.simplefilter("ignore", DeprecationWarning)
         engine = pytest.importorskip("metatomic_ase", reason=install)
 
     def calculator(path):
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), patch.object(torch, "index_select", own):
             warnings.simplefilter("ignore", DeprecationWarning)
             return engine.MetatomicCalculator(path, check_consistency=True)
 

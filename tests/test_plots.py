@@ -58,6 +58,7 @@ CLAIMED = pd.DataFrame(
         "low": [43.0, -9.0],
         "high": [50.0, 2.0],
         "claimed": [39.4, 4.0],
+        "labels": ["made here", "made here"],
     }
 )
 # Arguments, and the unit or count that each labelled axis has to name.
@@ -247,6 +248,17 @@ def test_a_claim_lies_beside_what_was_found():
         "Fig 3, GemNet: lower error",
         "Table 2, EGNN: score matching",
     ]
+
+
+def test_two_kinds_of_labels_stand_beside_each_other_and_the_claim_once():
+    both = pd.concat([CLAIMED, CLAIMED[:1].assign(labels="the paper's", mean=20.0, low=-300.0, high=340.0)])
+    axes = plots.claimed_reductions(both).axes[0]
+    (first, second) = axes.containers
+    assert first.lines[0].get_xdata().tolist() == [48, -3] and second.lines[0].get_xdata().tolist() == [20]
+    apart = second.lines[0].get_ydata()[0] - first.lines[0].get_ydata()[0]
+    assert 0 < apart < 0.5  # of one claim, between those of the next
+    low, high = axes.get_xlim()
+    assert low == -100 and high == 150  # what lies far out would hide the rest
 
 
 def test_the_power_law_states_its_exponent():
