@@ -322,6 +322,17 @@ def test_the_page_s_examples_run(openmm, read, monkeypatch, tmp_path, capsys):
     assert "kJ/mol" in capsys.readouterr().out and (tmp_path / "benzene.pt").is_file()
 
 
+def test_a_file_is_written_after_pytorch_geometric_was_imported(read, tmp_path):
+    lines = (
+        "import warnings, torch_geometric, asteroid",
+        "warnings.simplefilter('ignore')",
+        "field = asteroid.force_fields.load('md17:ethanol').force_field",
+        f"asteroid.metatomic.save(field, {str(tmp_path / 'ethanol.pt')!r})",
+    )
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], check=True)
+    assert read(tmp_path / "ethanol.pt")
+
+
 @pytest.mark.parametrize("package", ["openmm", "metatomic"])
 def test_what_is_missing_is_named_with_the_command_that_installs_it(field, monkeypatch, tmp_path, package):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:

@@ -5,6 +5,7 @@ import json
 import warnings
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,9 @@ def save(force_field: ForceField, path: str | Path, dtype: torch.dtype | None = 
         ``pair_style metatomic ethanol.pt`` and ``pair_coeff * * 6 8 1``
     """
     path = Path(path)
-    with warnings.catch_warnings():
+    # PyTorch Geometric puts a function in the place of this one that TorchScript cannot compile, as metatomic asks it to.
+    own = torch._C._VariableFunctions.index_select
+    with warnings.catch_warnings(), patch.object(torch, "index_select", own):
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which metatomic is built on
         try:
             from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
