@@ -44,7 +44,7 @@ def save(force_field: ForceField, path: str | Path, dtype: torch.dtype | None = 
         ``pair_style metatomic ethanol.pt`` and ``pair_coeff * * 6 8 1``
     """
     path = Path(path)
-    # PyTorch Geometric puts a function in the place of this one that TorchScript cannot compile, as metatomic asks it to.
+    # PyTorch Geometric puts a function in the place of this one that TorchScript, metatomic's language, cannot compile.
     own = torch._C._VariableFunctions.index_select
     with warnings.catch_warnings(), patch.object(torch, "index_select", own):
         warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which metatomic is built on
