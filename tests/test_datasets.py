@@ -124,6 +124,15 @@ def test_pairing_of_different_molecules_fails(accurate: LabelledSet) -> None:
         accurate.paired_with(load("ethanol", "ccsd(t)"))
 
 
+def test_the_order_of_published_arrays_in_memory_is_not_that_of_the_set(accurate: LabelledSet) -> None:
+    """MD17's coupled-cluster files have the frame as their fastest index."""
+    turned = {name: getattr(accurate, name).permute(2, 1, 0).contiguous().permute(2, 1, 0) for name in ("pos", "force")}
+    assert not turned["pos"].is_contiguous()
+    again = replace(accurate, **turned)
+    assert again.pos.is_contiguous() and again.force.is_contiguous() and again[[2, 0]].pos.is_contiguous()
+    assert again.fingerprint == accurate.fingerprint
+
+
 def test_fingerprint_depends_on_labels_and_level_only(accurate: LabelledSet) -> None:
     assert accurate.fingerprint == load("methanol", "ccsd(t)").fingerprint
     assert accurate[:10].fingerprint != accurate.fingerprint

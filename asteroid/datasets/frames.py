@@ -58,6 +58,10 @@ class LabelledSet:
 
     def __post_init__(self) -> None:
         check(self)
+        # Published arrays may have the frame as their fastest index. A graph traced with one order of memory does not
+        # always run with another, and stages with labels of several sets share graphs.
+        for name in ("pos", "force"):
+            object.__setattr__(self, name, getattr(self, name).contiguous())
 
     def __repr__(self) -> str:
         return f"LabelledSet({self.molecule!r}, {self.level!r}, {len(self)} frames of {len(self.z)} atoms)"
