@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from asteroid.planning.pilots import FARTHEST
 from asteroid.statistics import PowerLaw
@@ -53,7 +52,8 @@ class Findings:
     law: PowerLaw | None = None
 
 
-class Decision(NamedTuple):
+@dataclass(frozen=True)
+class Decision:
     """One of `USE`, `LABEL_MORE` and `DO_NOT`, why, and what to buy.
 
     Attributes:
