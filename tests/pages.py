@@ -63,7 +63,7 @@ FAULTS = r"""async () => {
   for (const drawn of document.querySelectorAll("article svg[role=img]:not([aria-hidden=true]):not([aria-label])"))
     say("drawing without a description (aria-label)", drawn.textContent);
   for (const mark of document.querySelectorAll("g.value")) {
-    mark.querySelector("use").dispatchEvent(new PointerEvent("click", {bubbles: true, pointerType: "touch"}));
+    mark.querySelector("use, circle").dispatchEvent(new PointerEvent("click", {bubbles: true, pointerType: "touch"}));
     const value = mark.querySelector("title").textContent, shown = document.querySelector(".tapped-value");
     if (!shown || shown.textContent !== value || !shown.offsetHeight) say("value that a tap does not show", value);
   }
