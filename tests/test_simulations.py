@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from asteroid import datasets, levels, profiles, runs
 from asteroid.md import dynamics, stability
 from asteroid.profiles import simulated
 from asteroid.runs import Store, records, simulations
-from asteroid.runs.simulations import EDGES, Simulation, SimulationRecord, possible, simulate
+from asteroid.runs.simulations import EDGES, LabelledFrames, Simulation, SimulationRecord, possible, simulate
 
 SETTINGS = {"molecule": "methanol", "level": "ccsd(t)", "steps": 20, "replicas": 2, "every": 4}
 LJ = Simulation("lj", **SETTINGS)
@@ -36,10 +37,31 @@ def test_a_record_is_made_once_and_read_back(store, monkeypatch):
 def test_distances_and_spectrum_of_a_record(store):
     record = simulate(TRAINED, store)
     assert np.dot(record.distances, np.diff(EDGES)) == pytest.approx(1, abs=1e-3)
-    reference = simulations.reference_distances(tiny.methanol(inaccurate_budget=None).train)
-    assert stability.distribution_error(record.distances, reference, EDGES) < 1
+    frames = simulations.labelled_frames(LabelledFrames("methanol", "ccsd(t)"), store)
+    assert stability.distribution_error(np.array(record.distances), np.array(frames.distances), EDGES) < 1
     assert len(record.spectrum["wavenumber"]) == len(record.spectrum["density"])
     assert simulate(replace(TRAINED, every=10), store).spectrum is None  # 5 fs between frames
+
+
+def test_what_simulations_are_compared_with_is_kept_for_where_the_labels_are_not(store, monkeypatch):
+    labels = datasets.load("methanol", "gfn2")
+    spec = LabelledFrames("methanol", "gfn2")
+    made = simulations.labelled_frames(spec, store)
+    assert made.z == labels.z.tolist() and made.frames == len(labels)
+    assert made.widest == pytest.approx(float(torch.cdist(labels.pos, labels.pos).max()))
+    assert made.halves < 0.1 and np.dot(made.distances, np.diff(EDGES)) == pytest.approx(1, abs=1e-3)
+    monkeypatch.setattr(datasets, "is_here", lambda molecule, level: False)
+    monkeypatch.setattr(datasets, "load", None)
+    assert simulations.labelled_frames(spec, store) == made
+    assert simulations.labelled_frames(LabelledFrames("methanol", "pbe"), store) is None
+
+
+def test_simulations_are_made_only_where_they_are_asked_for(store):
+    new = replace(LJ, seed=7)
+    simulate(LJ, store)
+    assert list(simulations.found({"old": LJ, "new": new}, store, make=False)) == ["old"]
+    assert not (store.folder / new.file_name).exists()
+    assert list(simulations.found({"new": new, "old": LJ}, store)) == ["new", "old"]
 
 
 def test_a_pair_potential_lets_the_molecule_fly_apart(store):

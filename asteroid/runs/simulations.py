@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ase
 import numpy as np
@@ -148,6 +148,88 @@ def recorded(spec: Simulation, store: Store) -> SimulationRecord | None:
     return records.recorded(SimulationRecord, spec, store, _data_of)
 
 
+def found(specs: Mapping[Any, Simulation], store: Store, make: bool = True) -> dict[Any, SimulationRecord]:
+    """Records of simulations by name, in the order of `specs`; those that are not recorded are made, or left out."""
+    by_name = {name: simulate(spec, store) if make else recorded(spec, store) for name, spec in specs.items()}
+    return {name: record for name, record in by_name.items() if record is not None}
+
+
+@dataclass(frozen=True)
+class LabelledFrames:
+    """The labelled frames of a molecule that simulations are compared with, in a record for where they are not."""
+
+    molecule: str
+    level: str
+
+    @property
+    def key(self) -> str:
+        """Hash of the two and `VERSION`."""
+        return files.key_of({"molecule": molecule_name(self.molecule), "level": self.level, "version": VERSION})
+
+    @property
+    def file_name(self) -> str:
+        """Name of the record's file, which a person can read too."""
+        name = f"frames-{files.short(Path(self.molecule).stem)}-{self.level}-{self.key}.json"
+        return re.sub(r"[^\w.-]+", "-", name)
+
+
+@dataclass(frozen=True)
+class LabelledFramesRecord:
+    """What simulations are compared with.
+
+    Attributes:
+        spec, key, data: as in `SimulationRecord`.
+        z: (atoms,) atomic numbers.
+        frames: their number.
+        widest: largest distance between two atoms in any frame, Å.
+        bond_length: mean length of the bonds, Å.
+        distances: (bins,) density of the distances between atoms, 1/Å, in bins of `EDGES`.
+        halves: error of the distances of the first half of the frames against those of the second, see
+            `stability.distribution_error`.
+    """
+
+    spec: LabelledFrames
+    key: str
+    data: Mapping[str, str]
+    z: list[int]
+    frames: int
+    widest: float
+    bond_length: float
+    distances: list[float]
+    halves: float
+
+
+def labelled_frames(spec: LabelledFrames, store: Store) -> LabelledFramesRecord | None:
+    """What the labelled frames say, from the record, or else from the labels; None where neither is here."""
+    if fingerprints_of([(spec.molecule, spec.level)]) is None:
+        return records.recorded(LabelledFramesRecord, spec, store, _names_of_frames)
+    return records.made(LabelledFramesRecord, spec, store, _describe_frames, _names_of_frames)
+
+
+def _names_of_frames(spec: LabelledFrames) -> dict[str, str] | None:
+    return fingerprints_of([(spec.molecule, spec.level)])
+
+
+def _describe_frames(spec: LabelledFrames, store: Store) -> LabelledFramesRecord:
+    labels = datasets.load(spec.molecule, level=spec.level)
+    half = len(labels) // 2
+    halves = [stability.distance_distribution(part.numpy(), EDGES) for part in (labels.pos[:half], labels.pos[half:])]
+    pairs = stability.bonds(labels.z.numpy(), labels.pos[0].numpy())
+    record = LabelledFramesRecord(
+        spec=spec,
+        key=spec.key,
+        data=_names_of_frames(spec),
+        z=labels.z.tolist(),
+        frames=len(labels),
+        widest=max(map(stability.largest_distance, labels.pos.numpy())),
+        bond_length=float(stability.bond_lengths(labels.pos.numpy(), pairs).mean()),
+        distances=_digits(stability.distance_distribution(labels.pos.numpy(), EDGES)),
+        halves=stability.distribution_error(*halves, EDGES),
+    )
+    records.write_record(store.folder / spec.file_name, asdict(record), indent=None)
+    return record
+
+
 def _simulate(spec: Simulation, store: Store) -> SimulationRecord:
     labels = _labels(spec)
     if len(labels) < spec.replicas:
@@ -177,11 +259,6 @@ def possible(spec: Simulation, store: Store) -> bool:
         except (ImportError, ValueError):
             return False
     return True
-
-
-def reference_distances(labels: LabelledSet) -> np.ndarray:
-    """Density (bins,) of the distances between atoms in labelled frames, 1/Å, in bins of `EDGES`."""
-    return stability.distance_distribution(labels.pos.numpy(), EDGES)
 
 
 def overview(found: Mapping[str, SimulationRecord]) -> "pd.DataFrame":
