@@ -95,12 +95,20 @@ class Planner:
 
 @validated
 class Quickstart:
-    """The notebook that trains while one watches."""
+    """The notebook that trains while one watches.
+
+    Attributes:
+        budget, inaccurate_budget: labels of ASTEROID; standard training has as many as cost the same.
+        md_steps: of its simulation.
+        recipes: by model.
+        molecule: None is the first of the profile.
+    """
 
     budget: PositiveInt
     inaccurate_budget: PositiveInt
     md_steps: PositiveInt
     recipes: Recipes
+    molecule: str | None = None
 
 
 @validated
@@ -119,12 +127,15 @@ class YourMolecule:
 
     Attributes:
         smiles: the molecule.
-        cheap_level, accurate_level: of its labels.
+        embedded: the same molecule among those whose labels come with the library, which its demonstration then uses;
+            None makes the labels.
+        cheap_level: of its labels, or several, separated by commas, of which ten labels each choose one.
+        accurate_level: of its labels.
         budget_hours: core hours for labels.
         sampling: of its configurations.
         trainings: of each way, from other initial weights.
         md_steps: of its simulation.
-        recipes: by model.
+        recipes: by model; GemNet-T's, where there is one, from a budget of one core hour.
     """
 
     smiles: str
@@ -135,6 +146,7 @@ class YourMolecule:
     trainings: PositiveInt
     md_steps: PositiveInt
     recipes: Recipes
+    embedded: str | None = None
 
 
 @validated
