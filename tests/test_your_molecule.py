@@ -37,14 +37,17 @@ def test_both_sides_cost_the_same_and_all_fits_into_the_budget(cost, times):
     cost_of_asteroid = plan.asteroid * accurate + plan.cheap * cheap
     assert plan.standard * accurate - accurate < cost_of_asteroid <= plan.standard * accurate * (1 + 1e-9)
     assert planner.FEWEST <= plan.asteroid < plan.standard
-    assert plan.standard - plan.asteroid <= math.ceil(planner.SHARE * plan.standard)
+    share = planner.LARGER_SHARE if accurate >= planner.MANY * cheap else planner.SHARE
+    assert plan.standard - plan.asteroid <= math.ceil(share * plan.standard)
     assert 0 < plan.cheap <= planner.CHEAP_PER_ACCURATE * plan.standard
 
 
 def test_a_budget_that_was_worked_out_by_hand():
     # A tenth and a fifth of 1000 labels are above the limits: 50 + 200 are held out, at both levels. Of the
-    # rest, 10000 - 250 · 10.25 s, an accurate label with its 8 cheap ones, a fifth of its time, takes 10 + 2 s.
-    assert spend(10_000, 10, 0.25) == Spending(valid=50, test=200, standard=619, asteroid=619 - 124, cheap=4952)
+    # rest, 10000 - 250 · 12 s, an accurate label and its cheap one, a fifth of its time, take 10 + 2 s.
+    assert spend(10_000, 10, 2) == Spending(valid=50, test=200, standard=583, asteroid=583 - 117, cheap=583)
+    # Where ten cost as much as an accurate one, five for each are half of its time: 10000 - 250 · 11 s, 10 + 5 s.
+    assert spend(10_000, 10, 1) == Spending(valid=50, test=200, standard=483, asteroid=483 - 242, cheap=2415)
     # Cheap labels that cost nothing are taken ten for each accurate one, and one accurate label pays for them.
     assert spend(10_000, 10, 1e-4) == Spending(valid=50, test=200, standard=749, asteroid=748, cheap=7490)
 

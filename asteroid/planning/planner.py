@@ -45,6 +45,8 @@ class Spending:
 
 FEWEST = 10  # accurate labels from which ASTEROID is trained
 SHARE = 0.2  # of standard training's accurate labels, at most, given up for cheap ones: the paper's 50 of 250
+LARGER_SHARE = 0.5  # where an accurate label costs as much as `MANY` cheap ones or more, which then teach more for it
+MANY = 10
 CHEAP_PER_ACCURATE = 10  # at most, since each needs a configuration, which takes many forces to sample
 _MOST_VALID, _TEST = 50, (20, 200)  # in between, a tenth and a fifth of what the budget buys
 FEW = 100  # accurate labels below which none is spent on validation
@@ -95,7 +97,8 @@ def least_budget(seconds_accurate: float, seconds_cheap: float) -> float:
 
 def _cheap_for_each(seconds_accurate: float, seconds_cheap: float) -> float:
     """Cheap labels for each accurate one of standard training."""
-    return min(SHARE * seconds_accurate / seconds_cheap, CHEAP_PER_ACCURATE)
+    ratio = seconds_accurate / seconds_cheap
+    return min((LARGER_SHARE if ratio >= MANY else SHARE) * ratio, CHEAP_PER_ACCURATE)
 
 
 def _traded(standard: int, seconds_accurate: float, seconds_cheap: float) -> tuple[int, int]:
