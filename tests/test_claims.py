@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from asteroid import book, profiles
-from asteroid.book import claims, comparison, criteria
+from asteroid.book import claims, comparison, other_criteria, verdicts
 from asteroid.runs.records import Store
 
 PROFILE = dataclasses.replace(profiles.load("laptop"), molecules=("methanol",))
 
 
-class World(criteria.Evidence):
+class World(verdicts.Evidence):
     """Evidence from a formula for the error of a run in place of trainings."""
 
     profile = PROFILE
@@ -54,13 +54,13 @@ def gaining(percent: float):
     return World(error)
 
 
-def finding(where: str, text: str, world: World) -> criteria.Finding:
+def finding(where: str, text: str, world: World) -> verdicts.Finding:
     listed = [claim for page in claims.CLAIMS.values() for claim in page]
     (claim,) = [claim for claim in listed if claim.where == where and text in claim.text]
     return claim.finding(world)
 
 
-def numbers(found: criteria.Finding) -> list[float]:
+def numbers(found: verdicts.Finding) -> list[float]:
     return [float(number) for number in re.findall(r"-?\d+(?:\.\d+)?", found.text)]
 
 
@@ -218,7 +218,7 @@ def test_the_toy_example_must_gain_at_every_number_of_points(worse, expected, mo
         mine = 2.0 if spec.accurate in worse else 0.5
         return SimpleNamespace(key=spec.key, errors={"standard": [1.0, 1.1], "asteroid": [mine, 1.1 * mine]})
 
-    monkeypatch.setattr(criteria.toy, "run", run)
+    monkeypatch.setattr(other_criteria.toy, "run", run)
     world = World(None)
     assert verdict("A.5", "toy", world) == expected
     assert len(world.records) == len(PROFILE.toy.accurate)
@@ -303,14 +303,14 @@ def test_the_paper_s_budgets_count_what_was_given_up(monkeypatch):
 
 
 def test_the_rows_that_can_be_run_decide_on_table_4(monkeypatch):
-    monkeypatch.setattr(criteria.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
+    monkeypatch.setattr(verdicts.sweeps, "missing", lambda ways, store: {name: "" for name in ways if "ANI" in name})
     worse = World(lambda spec: 0.9 if spec.method == "sgdml" else 0.3)
     found = finding("Table 4", "sGDML", worse)
     assert found.verdict == "reproduced" and "than sGDML" in found.text
     assert "not run: ANI-1ccx and ANI-1ccx, fine-tuned" in found.text and "than ANI" not in found.text
     assert verdict("Table 4", "sGDML", World(lambda spec: 0.2 if spec.method == "sgdml" else 0.3)) == "not reproduced"
-    monkeypatch.setattr(criteria.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
-    with pytest.raises(criteria.NotRun):
+    monkeypatch.setattr(verdicts.sweeps, "missing", lambda ways, store: dict.fromkeys(ways, ""))
+    with pytest.raises(verdicts.NotRun):
         verdict("Table 4", "sGDML", worse)
 
 
@@ -329,7 +329,7 @@ class Recorded(World):
     def runs(self, specs):
         specs = [spec for spec in specs if self.keep(spec)]
         if not specs:
-            raise criteria.NotRun
+            raise verdicts.NotRun
         rows = super().runs(specs)
         return rows.assign(total_budget=[s.budget + MD17.given_up * s.method.startswith("asteroid") for s in specs])
 
@@ -364,9 +364,9 @@ def test_no_record_or_a_single_one_gives_no_verdict(monkeypatch, tmp_path):
 
 def test_a_claim_of_all_budgets_needs_runs_at_each():
     smallest = Recorded(lambda spec: spec.budget in (200, 250) and spec.inaccurate_budget in (0, 4000))
-    with pytest.raises(criteria.NotRun):
+    with pytest.raises(verdicts.NotRun):
         verdict("Fig 4", "all budgets", smallest)
-    with pytest.raises(criteria.NotRun):
+    with pytest.raises(verdicts.NotRun):
         verdict("Fig 7b", "most cheap labels", smallest)
     assert verdict("Fig 4", "all budgets", Recorded(lambda spec: spec.seed == 0)) == "reproduced"
 
@@ -378,7 +378,7 @@ def test_one_run_says_nothing_of_the_labels_saved():
     def kept(spec):
         return spec.molecule == "md17:ethanol" and spec.seed == 0 and spec.inaccurate_budget in (0, 4000)
 
-    with pytest.raises(criteria.NotRun):  # two budgets of one seed: the exponent has no interval
+    with pytest.raises(verdicts.NotRun):  # two budgets of one seed: the exponent has no interval
         verdict("Fig 4", "efficiency", Recorded(kept, falling))
     several = Recorded(lambda spec: spec.molecule == "md17:ethanol" and spec.inaccurate_budget in (0, 4000), falling)
     assert verdict("Fig 4", "efficiency", several) != "not run yet"
@@ -387,7 +387,7 @@ def test_one_run_says_nothing_of_the_labels_saved():
 def test_a_line_is_judged_with_the_runs_of_few_labels_too():
     kept = Recorded(lambda spec: spec.molecule == "md17:ethanol" and spec.budget <= 250, lambda spec: spec.budget**-0.5)
     assert verdict("Fig 1a", "power law", kept) == "reproduced"
-    with pytest.raises(criteria.NotRun):
+    with pytest.raises(verdicts.NotRun):
         verdict("Fig 1a", "power law", Recorded(lambda spec: spec.budget >= 250, lambda spec: spec.budget**-0.5))
 
 
@@ -407,8 +407,8 @@ def test_a_way_with_one_run_leaves_table_4_to_the_others(tmp_path, monkeypatch):
 
 
 def test_nothing_is_trained_where_pages_do_not_train(tmp_path):
-    evidence = criteria.Evidence(MD17, Store(tmp_path / "md17"))
+    evidence = verdicts.Evidence(MD17, Store(tmp_path / "md17"))
     for page in ("toy", "md_stability", "ablation"):
         for claim in claims.CLAIMS[page]:
-            with pytest.raises(criteria.NotRun):
+            with pytest.raises(verdicts.NotRun):
                 claim.finding(evidence)

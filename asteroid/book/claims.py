@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asteroid.book import criteria
-from asteroid.book.criteria import Evidence, Finding
+from asteroid.book import criteria, other_criteria
+from asteroid.book.verdicts import NOT_RUN, Evidence, Finding, NotRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ class Claim:
         where: figure, table or section of the paper.
         text: what is claimed.
         paper: the paper's number, in words.
-        criterion: a function of `criteria`.
+        criterion: a function of `criteria` or `other_criteria`.
         settings: what it takes beside the evidence.
     """
 
@@ -45,8 +45,8 @@ def findings(evidence: Evidence) -> "pd.DataFrame":
         for claim in claims:
             try:
                 found = claim.finding(evidence)
-            except criteria.NotRun:
-                found = Finding("", criteria.NOT_RUN)
+            except NotRun:
+                found = Finding("", NOT_RUN)
             numbers = (*(found.percent or (np.nan,) * 3), found.claimed)
             rows.append((claim.where, claim.text, claim.paper, found.text, found.verdict, page, *numbers))
     columns = ["where", "claim", "paper", "ours", "verdict", "page", "mean", "low", "high", "claimed"]
@@ -110,8 +110,8 @@ CLAIMS = {
         ),
     ],
     "md_stability": [
-        Claim("Fig 6a", "only ASTEROID is stable in dynamics", "the others diverge", criteria.stable),
-        Claim("Fig 6b", "ASTEROID bears longer steps", "3 times", criteria.longer_steps),
+        Claim("Fig 6a", "only ASTEROID is stable in dynamics", "the others diverge", other_criteria.stable),
+        Claim("Fig 6b", "ASTEROID bears longer steps", "3 times", other_criteria.longer_steps),
     ],
     "ablation": [
         Claim("Table 3", "every part of the method helps", "each", criteria.every_part_helps),
@@ -140,7 +140,9 @@ CLAIMS = {
         )
     ],
     "toy": [
-        Claim("A.5", "toy example: better than standard training", "at all numbers of points", criteria.toy_points)
+        Claim(
+            "A.5", "toy example: better than standard training", "at all numbers of points", other_criteria.toy_points
+        )
     ],
-    "label_cost": [Claim("5.1", "an accurate label costs many DFT labels", "about 40", criteria.label_cost)],
+    "label_cost": [Claim("5.1", "an accurate label costs many DFT labels", "about 40", other_criteria.label_cost)],
 }

@@ -1,133 +1,32 @@
-"""What is found of a claim, and by which criterion.
+"""Criteria of the claims about test errors of trainings, a function each; `verdicts` has the rules that they share."""
 
-A claim of a number is *reproduced* if the 95 % interval of ours lies above zero and reaches the paper's, *partly* if it
-lies above zero and stays below, and else *not reproduced*. A claim of an order is reproduced if it holds for all
-molecules and models that were run, partly if for at least half: of mean errors, chance alone makes half the lower ones.
-Intervals are Student's: over the means of molecules where three or more were run, else over molecules and seeds. What
-was not run, or once only, has no verdict.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asteroid import datasets, statistics
+from asteroid import statistics
 from asteroid.book import comparison
+from asteroid.book.verdicts import (
+    NOT,
+    NOT_RUN,
+    OTHER_DATA,
+    PARTLY,
+    REPRODUCED,
+    Evidence,
+    Finding,
+    NotRun,
+    beyond_intervals,
+    of_number,
+    of_order,
+)
 from asteroid.files import in_words
-from asteroid.levels.ledger import read_labels
-from asteroid.md import stability
-from asteroid.profiles import Profile, simulated
-from asteroid.runs import RunSpec, simulations, sweeps, toy
+from asteroid.runs import RunSpec, sweeps
 from asteroid.runs.methods import MODEL_NAMES
-from asteroid.runs.records import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-REPRODUCED, PARTLY, NOT, OTHER_DATA = "reproduced", "partly", "not reproduced", "needs MD17"
-NOT_RUN = "not run yet"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found.
-
-    Attributes:
-        text: in words.
-        verdict: whether the claim holds.
-        percent: where it is a reduction of the error, its mean and 95 % interval, %.
-        claimed: the paper's number for it, %.
-    """
-
-    text: str
-    verdict: str
-    percent: tuple[float, float, float] | None = None
-    claimed: float | None = None
-
-
-class NotRun(Exception):
-    """No record says anything about a claim."""
-
-
-class Evidence:
-    """Records of a profile; those that are missing are made, if its pages train.
-
-    Args:
-        profile: the profile.
-        store: its records.
-    """
-
-    def __init__(self, profile: Profile, store: Store):
-        self.profile, self.store = profile, store
-        self.records: dict[str, Any] = {}
-
-    def runs(self, specs: Iterable[RunSpec]) -> "pd.DataFrame":
-        """Rows of runs, see `comparison.with_total_budget`."""
-        records = sweeps.sweep(specs, self.store, train=self.profile.pages_train)
-        if not records:
-            raise NotRun
-        self.records |= {record.key: record for record in records}
-        return comparison.with_total_budget(self.profile, records)
-
-    def gains(
-        self, specs: Iterable[RunSpec], reference: Iterable[RunSpec], pair_by: Sequence[str] = comparison.PAIRED
-    ) -> "pd.DataFrame":
-        """Rows of the runs that have a partner, see `comparison.reductions`."""
-        rows = comparison.reductions(self.runs(specs), self.runs(reference), pair_by)
-        if rows.empty:
-            raise NotRun
-        return rows
-
-    def simulations(self, specs: Mapping[Any, simulations.Simulation]) -> dict[Any, simulations.SimulationRecord]:
-        """Records of simulations by name."""
-        if self.profile.pages_train:
-            found = {name: simulations.simulate(spec, self.store) for name, spec in specs.items()}
-        else:
-            found = {name: simulations.recorded(spec, self.store) for name, spec in specs.items()}
-            if None in found.values():
-                raise NotRun
-        self.records |= {record.key: record for record in found.values()}
-        return found
-
-
-def of_number(rows: "pd.DataFrame", claimed: float) -> Finding:
-    """Verdict on reductions of the error, of which the paper claims so many percent; none on a single one.
-
-    Args:
-        rows: from `Evidence.gains`.
-        claimed: the paper's number, %.
-    """
-    values = comparison.independent(rows)
-    number = rows["molecule"].nunique()
-    trainings = f"{len(rows)} pairs of trainings" if len(rows) > 1 else "one pair of trainings"
-    text = f"{comparison.percent(values)}; {number} molecule{'s' * (number > 1)}, {trainings}"
-    if len(values) < 2:
-        return Finding(text, NOT_RUN)
-    mean, low, high = statistics.mean_interval(values)
-    verdict = NOT if low <= 0 else REPRODUCED if high >= claimed else PARTLY
-    return Finding(text, verdict, (mean, low, high), claimed)
-
-
-def of_order(holds: Iterable[bool], text: str) -> Finding:
-    """Verdict on what should hold everywhere."""
-    held = list(map(bool, holds))
-    return Finding(text, REPRODUCED if all(held) else PARTLY if 2 * sum(held) >= len(held) else NOT)
-
-
-def beyond_intervals(gains: Mapping[str, np.ndarray], brief: bool = False) -> Finding:
-    """Verdict on reductions of the error by name, %, each of which should lie above zero beyond its interval.
-
-    Args:
-        gains: (runs or molecules,) by name, two or more each.
-        brief: give the means without their intervals.
-    """
-    if min(map(len, gains.values())) < 2:
-        raise NotRun
-    numbers = {name: f"{np.mean(gain):.0f} %" if brief else comparison.percent(gain) for name, gain in gains.items()}
-    holds = [statistics.mean_interval(gain)[1] > 0 for gain in gains.values()]
-    return of_order(holds, "; ".join(f"{name}: {number}" for name, number in numbers.items()))
 
 
 def smallest_budget(
@@ -260,39 +159,6 @@ def between(evidence: Evidence) -> Finding:
     return of_order(holds, "; ".join(texts))
 
 
-def stable(evidence: Evidence) -> Finding:
-    """Fig 6a: which simulations lost a replica; ASTEROID should lose none, and the two others some."""
-    molecule = evidence.profile.dynamics.molecule
-    found = evidence.simulations(simulated.long_runs(evidence.profile, "egnn", molecule))
-    names = {"asteroid": "ASTEROID", "inaccurate": "cheap labels only", "lj": "Lennard-Jones"}
-    lost = {name: sum(found[name].failed) for name in names}
-    text = ", ".join(f"{names[name]} {number}" for name, number in lost.items())
-    holds = [(number == 0) == (name == "asteroid") for name, number in lost.items()]
-    return of_order(holds, f"{in_words(molecule)}, lost of {len(found['lj'].failed)}: {text}")
-
-
-def longer_steps(evidence: Evidence) -> Finding:
-    """Fig 6b: the longest step at which nine in ten simulations last, by method."""
-    profile, molecule = evidence.profile, evidence.profile.dynamics.step_molecule
-    found = evidence.simulations(simulated.short_runs(profile, "egnn", molecule))
-    longest = {"standard": 0.0, "asteroid": 0.0}
-    for (name, step), record in found.items():
-        if np.mean(record.failed) <= 0.1:
-            longest[name] = max(longest[name], step)
-    apart = []
-    for step in profile.dynamics.step_sizes:
-        failed = {name: found[name, step].failed for name in longest}
-        whole = {name: stability.proportion(len(f) - sum(f), len(f)) for name, f in failed.items()}
-        if whole["asteroid"].low > whole["standard"].high:
-            apart.append(f"{step:g} fs")
-    three_times = longest["asteroid"] > 0 and longest["asteroid"] >= 3 * longest["standard"]
-    text = f"{in_words(molecule)}: up to {longest['asteroid']:g} fs against {longest['standard']:g} fs"
-    if not apart:
-        return Finding(text, NOT)
-    text += f"; lasts more often, beyond both intervals, at {', '.join(apart)}"
-    return Finding(text, REPRODUCED if three_times else PARTLY)
-
-
 def every_part_helps(evidence: Evidence) -> Finding:
     """Table 3: ASTEROID against itself without a part."""
     few = evidence.profile.low_resource
@@ -386,38 +252,6 @@ def together(evidence: Evidence) -> Finding:
     if worse and found.verdict == REPRODUCED:  # in the mean, and not everywhere
         found = replace(found, verdict=PARTLY)
     return replace(found, text=f"{found.text}; worse for {', '.join(worse)}") if worse else found
-
-
-def toy_points(evidence: Evidence) -> Finding:
-    """A.5: at every number of accurate points."""
-    gains = {}
-    for spec in toy.by_accurate(evidence.profile.toy):
-        record = toy.run(spec, evidence.store) if evidence.profile.pages_train else toy.recorded(spec, evidence.store)
-        if record is None:
-            raise NotRun
-        evidence.records[record.key] = record
-        ratios = np.array(record.errors["asteroid"]) / np.array(record.errors["standard"])
-        gains[f"{spec.accurate} points"] = 100 * (1 - ratios)
-    return beyond_intervals(gains, brief=True)
-
-
-def label_cost(evidence: Evidence) -> Finding:
-    """Section 5.1: seconds of a CCSD(T) label over those of a PBE label, as the page on costs measured them.
-
-    The paper's smallest molecule has nine atoms; CCSD(T) grows with the size by three or four powers more than DFT.
-    """
-    folder, ratios = evidence.store.folder.parent / "label_cost", {}
-    for molecule in datasets.molecules():
-        ledgers = [folder / f"{molecule}_{level}.jsonl" for level in ("ccsd(t)", "pbe")]
-        if all(ledger.exists() for ledger in ledgers):
-            # The first label of a session takes longer by the start of its program.
-            seconds = [[row["seconds"] for row in read_labels(ledger) if row["frame"]] for ledger in ledgers]
-            ratios[molecule] = np.median(seconds[0]) / np.median(seconds[1])
-    if not ratios:
-        return Finding("these labels were not timed", OTHER_DATA)
-    text = "; ".join(f"{in_words(molecule)} {ratios[molecule]:.1f}" for molecule in sorted(ratios, key=ratios.get))
-    holds = [ratio >= 20 for molecule, ratio in ratios.items() if len(datasets.load(molecule, level="mmff").z) >= 9]
-    return of_order(holds, text) if holds else Finding(text, OTHER_DATA)
 
 
 def _by_molecule(rows: "pd.DataFrame", prefix: str = "") -> dict[str, np.ndarray]:
