@@ -28,8 +28,8 @@ def shown_in_part(name):
 
 
 PAGES = {name: parameters for name in book.pages_of(ROOT) if (parameters := shown_in_part(name))}
-# No page of the book, but papermill makes it of any profile.
-PAGES["labels_made_here"] = {"profile": "md17"}
+# No pages of the book, but papermill makes them of any profile.
+PAGES |= {name: {"profile": "md17"} for name in ("labels_made_here", "md_stability")}
 # Shows a table of comparisons where there is none to show yet.
 WITHOUT_A_ROW = {"baselines": pytest.mark.xfail(reason="a table without a row")}
 
