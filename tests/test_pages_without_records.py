@@ -30,8 +30,6 @@ def shown_in_part(name):
 PAGES = {name: parameters for name in book.pages_of(ROOT) if (parameters := shown_in_part(name))}
 # No pages of the book, but papermill makes them of any profile.
 PAGES |= {name: {"profile": "md17"} for name in ("labels_made_here", "md_stability")}
-# Shows a table of comparisons where there is none to show yet.
-WITHOUT_A_ROW = {"baselines": pytest.mark.xfail(reason="a table without a row")}
 
 
 @pytest.fixture
@@ -93,7 +91,7 @@ def text_of(shown) -> str:
 
 
 @pytest.mark.parametrize("every", [None, 4], ids=["empty", "a quarter"])
-@pytest.mark.parametrize("name", [pytest.param(name, marks=WITHOUT_A_ROW.get(name, ())) for name in PAGES])
+@pytest.mark.parametrize("name", PAGES)
 def test_a_page_reads_well_where_little_or_nothing_is_recorded(name, every, results, show):
     results(every)
     shown = show(name, PAGES[name])
