@@ -66,6 +66,20 @@ def test_at_the_measured_cost_the_reference_is_the_power_law_of_the_same_molecul
         comparison.at_measured_cost(untimed)
 
 
+@pytest.mark.parametrize(
+    ("gains", "border"),
+    [
+        ({4.0: [-1, -2, 3], 9.0: [1, 2, -3]}, (4.0, 9.0)),
+        ({4.0: [-1, -2], 9.0: [1, -3]}, (9.0, np.inf)),  # half of the cases are not most
+        ({4.0: [1], 9.0: [2]}, (0.0, 4.0)),
+        ({4.0: [1], 9.0: [-2]}, None),
+    ],
+)
+def test_the_border_lies_between_price_ratios_where_most_cases_differ(gains, border):
+    cases = pd.DataFrame([{"ratio": ratio, "gain": gain} for ratio, several in gains.items() for gain in several])
+    assert comparison.price_border(cases) == border
+
+
 def test_stage_two_is_judged_by_held_out_cheap_labels_alone():
     def record(date, **histories):
         return SimpleNamespace(date=date, histories={k: {"valid_force_mae": v} for k, v in histories.items()})

@@ -53,7 +53,7 @@ def test_regret_by_hand():
     assert row["planner's split"] == "100 + 0" and row["planner, error"] == pytest.approx(0.3)
     assert row["best error"] == row["paper, error"] == pytest.approx(0.25)
     assert row["planner, regret [%]"] == row["accurate only, regret [%]"] == pytest.approx(20)
-    assert row["paper, regret [%]"] == 0
+    assert row["paper, regret [%]"] == 0 and row["best split"] == "90 + 40"
 
 
 def test_a_split_that_was_not_trained_at_that_cost_is_named():
@@ -61,6 +61,15 @@ def test_a_split_that_was_not_trained_at_that_cost_is_named():
         plans.regret(ERRORS, rows({(100, 0): [0.1], (90, 400): [0.2]}), SECONDS, [100], 10)
     with pytest.raises(ValueError, match="the cost of 200 accurate labels"):  # where no split costs as much
         plans.regret(ERRORS, rows({(100, 0): [0.1]}), SECONDS, [200], 10)
+
+
+def test_errors_by_the_share_for_cheap_labels():
+    # As many as the smallest pilot's 50 cheap labels take 50 of 400 s.
+    found = {(100, 0): [0.2, 0.4], (50, 200): [0.4], (50, 250): [0.1]}
+    curve, equal = plans.by_share(ERRORS, rows(found), SECONDS, 100, fewest_cheap=50)
+    assert curve["share"].tolist() == [0, *range(14, 90, 2)]
+    assert curve["predicted"].iloc[[0, -1]].tolist() == pytest.approx([0.1, 2 / np.sqrt(12)])
+    assert equal["share"].tolist() == [0, 0, 50] and equal["error"].tolist() == [0.2, 0.4, 0.4]
 
 
 def test_a_molecule_without_pairs_has_no_report(monkeypatch):

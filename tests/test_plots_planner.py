@@ -59,8 +59,13 @@ def test_predictions_stand_over_what_was_found():
 def test_the_curve_of_splits_has_a_law_for_each_way():
     curve = pd.DataFrame({"share": [0, 4, 50], "predicted": [0.2, 0.3, 0.3], "low": 0.1, "high": [0.4, 0.5, 0.5]})
     found = pd.DataFrame({"share": [0.0, 0.0, 6.0], "error": [0.21, 0.22, 0.25]})
-    (axes,) = plots.split_curve(curve, found, "formic_acid").axes
-    assert axes.get_ylim()[0] == 0 and "[%]" in axes.get_xlabel() and "[kcal/mol/Å]" in axes.get_ylabel()
+    curve, found = (
+        pd.concat([table.assign(molecule="methanol").iloc[:1], table.assign(molecule="formic_acid")])
+        for table in (curve, found)
+    )
+    other, axes = plots.split_curve(curve, found).axes
+    assert [one.get_title() for one in (other, axes)] == ["methanol", "formic acid"]
+    assert axes.get_ylim()[0] == 0 and "[%]" in axes.get_xlabel() and "[kcal/mol/Å]" in other.get_ylabel()
     (point,) = axes.containers
     assert point.lines[0].get_xydata().tolist() == [[0.0, 0.2]]
     np.testing.assert_allclose(point.lines[2][0].get_segments(), [[[0, 0.1], [0, 0.4]]])

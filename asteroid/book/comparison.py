@@ -115,6 +115,21 @@ def at_measured_cost(rows: "pd.DataFrame") -> "pd.DataFrame":
     return pd.concat(found).reset_index()
 
 
+def price_border(cases: "pd.DataFrame") -> tuple[float, float] | None:
+    """Between which price ratios ASTEROID begins to be better at equal measured cost, in more than half of the cases.
+
+    Args:
+        cases: from `at_measured_cost`, with a column `ratio`, cheap labels that cost as much as an accurate one.
+
+    Returns:
+        The largest ratio at which it is not, 0 if there is none, and the smallest at which it is, infinity if there is
+        none; None if it is at a ratio and not at a larger one, so that the ratio alone does not say.
+    """
+    better = (cases["gain"] > 0).groupby(cases["ratio"]).mean() > 0.5
+    below, above = max(better.index[~better], default=0.0), min(better.index[better], default=np.inf)
+    return (below, above) if below < above else None
+
+
 def percent(values: np.ndarray) -> str:
     """Mean of percentages with the 95 % interval, in words: "39 % (95 % interval 33 to 44)"."""
     mean, low, high = statistics.mean_interval(values)

@@ -45,7 +45,7 @@ def has_pairs(profile: Profile, molecule: str) -> bool:
 
 
 def truth(profile: Profile, molecule: str, store: Store) -> "pd.DataFrame":
-    """The larger trainings of the page on planning; those that are missing are made.
+    """The larger trainings of the pages on planning; those that are missing are made.
 
     Returns:
         A row per training: `way`, `accurate` and `cheap` labels, `seed`, `error` (test, kcal/mol/Å).
@@ -157,8 +157,8 @@ def regret(
         given_up: accurate labels that the paper's split gives up at every budget.
 
     Returns:
-        A row per budget: numbers of splits, the chosen one, the mean test errors (kcal/mol/Å) of the choices, and their
-        regrets (%).
+        A row per budget: numbers of splits, the chosen one, the mean test errors (kcal/mol/Å) of the choices, the best
+        split, and their regrets (%).
 
     Raises:
         ValueError: if a choice was not trained at the cost of a budget.
@@ -179,7 +179,7 @@ def regret(
             )
         chosen = min(equal, key=lambda split: errors.predict(*split)[0])
         choices = {"planner": chosen, "paper": fixed[0], "accurate only": (budget, 0)}
-        best = means[equal].min()
+        best_split, best = means[equal].idxmin(), means[equal].min()
         found.append(
             {
                 "budget": budget,
@@ -187,11 +187,41 @@ def regret(
                 "splits": len(equal),
                 "planner's split": f"{chosen[0]} + {chosen[1]}",
                 **{f"{name}, error": means[split] for name, split in choices.items()},
+                "best split": f"{best_split[0]} + {best_split[1]}",
                 "best error": best,
                 **{f"{name}, regret [%]": 100 * (means[split] / best - 1) for name, split in choices.items()},
             }
         )
     return pd.DataFrame(found).set_index("budget")
+
+
+def by_share(
+    errors: ErrorModel, rows: "pd.DataFrame", seconds: tuple[float, float], budget: int, fewest_cheap: int
+) -> tuple["pd.DataFrame", "pd.DataFrame"]:
+    """Errors by the share of a budget that is spent on cheap labels.
+
+    Args:
+        errors: from the pilots.
+        rows: from `truth`.
+        seconds: of an accurate and of a cheap label.
+        budget: the accurate labels that it would buy.
+        fewest_cheap: labels of the smallest pilot of ASTEROID, with which its curve begins.
+
+    Returns:
+        What is predicted, a row for each second percent up to 90: `share` (%), `predicted`, `low` and `high`, the 95 %
+        interval of one training (kcal/mol/Å); and the trainings that cost as much to 5 %, with their `share`.
+    """
+    import pandas as pd
+
+    spent, curve = budget * seconds[0], []
+    for share in range(0, 90, 2):
+        cheap = int(share / 100 * spent / seconds[1])
+        accurate = int((spent - cheap * seconds[1]) / seconds[0] + 1e-6)
+        if accurate >= errors.fewest_accurate and (share == 0 or cheap >= fewest_cheap):
+            curve.append((share, *errors.predict(accurate, cheap)))
+    cost = rows["accurate"] * seconds[0] + rows["cheap"] * seconds[1]
+    equal = rows.assign(share=100 * rows["cheap"] * seconds[1] / cost)[abs(cost / spent - 1) <= TOLERANCE]
+    return pd.DataFrame(curve, columns=["share", "predicted", "low", "high"]), equal
 
 
 def predicted(errors: ErrorModel, rows: "pd.DataFrame") -> "pd.DataFrame":

@@ -45,7 +45,7 @@ def compare(profile: "Profile", molecule: str, store: Store) -> tuple["pd.DataFr
 
     Args:
         profile: its `planner.rounds` says pilots, budget and number of rounds.
-        molecule: one of those of the page on planning.
+        molecule: one of those of the pages on planning.
         store: of the records.
 
     Returns:

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from asteroid.files import in_words
 from asteroid.plots.style import (
     COLORS,
-    FORCE_ERROR,
     MARKERS,
     WIDTH,
     colors_of,
@@ -101,30 +100,33 @@ def predicted_and_found(table: pd.DataFrame) -> Figure:
 
 
 @styled
-def split_curve(curve: pd.DataFrame, found: pd.DataFrame, molecule: str) -> Figure:
+def split_curve(curve: pd.DataFrame, found: pd.DataFrame) -> Figure:
     """Predicted error against the share of a budget that is spent on cheap labels, and what trainings found.
 
     Accurate labels alone, a share of zero, have a law of their own: they are a point, which no line joins.
 
     Args:
-        curve: rows with columns `share` (%), `predicted`, `low` and `high` (kcal/mol/Å).
-        found: rows with columns `share` (%), `error`, one for each training.
-        molecule: the title.
+        curve: rows with columns `molecule`, `share` (%), `predicted`, `low` and `high` (kcal/mol/Å); a panel per
+            molecule.
+        found: rows with columns `molecule`, `share` (%), `error`, one for each training.
     """
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
-    for (way, color), marker in zip(colors_of(("standard", "ASTEROID")).items(), MARKERS):
-        line, dots = (rows[(rows["share"] > 0) == (way == "ASTEROID")] for rows in (curve, found))
-        label = f"{way}, predicted"
-        if way == "standard":
-            bars = np.abs(line[["low", "high"]].to_numpy().T - line["predicted"].to_numpy())
-            style = {"mfc": "white", "ms": 8, "capsize": 3}
-            axes.errorbar(line["share"], line["predicted"], yerr=bars, fmt="D", color=color, label=label, **style)
-        else:
-            axes.fill_between(line["share"], line["low"], line["high"], color=color, alpha=0.2, lw=0)
-            axes.plot(line["share"], line["predicted"], color=color, lw=2, label=label)
-        axes.plot(dots["share"], dots["error"], marker, color=color, ms=4.5, label=f"{way}, trainings")
-    axes.set(xlabel="share of the budget for cheap labels [%]", ylabel=FORCE_ERROR, ylim=(0, None))
-    axes.set_title(in_words(molecule))
+    figure, panels = molecule_panels(curve, 3.8)
+    ways = list(zip(colors_of(("standard", "ASTEROID")).items(), MARKERS))
+    for axes, predicted in panels.items():
+        trained = found[found["molecule"].isin(predicted["molecule"])]
+        for (way, color), marker in ways:
+            line, dots = (rows[(rows["share"] > 0) == (way == "ASTEROID")] for rows in (predicted, trained))
+            label = f"{way}, predicted"
+            if way == "standard":
+                bars = np.abs(line[["low", "high"]].to_numpy().T - line["predicted"].to_numpy())
+                style = {"mfc": "white", "ms": 8, "capsize": 3}
+                axes.errorbar(line["share"], line["predicted"], yerr=bars, fmt="D", color=color, label=label, **style)
+            else:
+                axes.fill_between(line["share"], line["low"], line["high"], color=color, alpha=0.2, lw=0)
+                axes.plot(line["share"], line["predicted"], color=color, lw=2, label=label)
+            axes.plot(dots["share"], dots["error"], marker, color=color, ms=4.5, label=f"{way}, trainings")
+        axes.set_ylim(0, None)
+    name_axes(panels, "spent on cheap labels [%]")
     legend_below(figure)
     return figure
 

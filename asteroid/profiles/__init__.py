@@ -226,7 +226,7 @@ class Profile:
         return [replace(spec, recipe=replace(spec.recipe, gammas=(gamma,))) for spec in specs]
 
     def planner_specs(self, molecule: str) -> dict[str, list[RunSpec]]:
-        """The runs of the page on planning, by name.
+        """The runs of the pages on planning, by name.
 
         "pilots" are what the planner learns from, "grid" what it is judged by, all of `specs`. "fixed" is the paper's
         split of each budget that is larger than the pilots: `given_up` labels for cheap ones that cost as much by their
