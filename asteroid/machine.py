@@ -18,6 +18,8 @@ FLAGS = {
     "ASTEROID_PAGES": "folder beside whose pages a notebook keeps its figures and tables; set while pages are made",
     "ASTEROID_MD17": "folder of MD17's files, in PyTorch Geometric's layout; else ~/.cache/asteroid/md17",
     "ASTEROID_ANI1CCX": "file of ANI-1ccx's weights, where they cannot be fetched",
+    "ASTEROID_MACE_PYTHON": "interpreter that has MACE, where it is not this one",
+    "ASTEROID_NEQUIP_PYTHON": "interpreter that has NequIP, where it is not this one",
     "PSI_SCRATCH": "folder in which Psi4 keeps its scratch files",
     "OMP_NUM_THREADS": "threads of a page's kernel; one if not given",
     "JUPYTER_PATH": "folders of kernels, behind which a page's own is put",

@@ -26,7 +26,8 @@ SCALE_FRAMES = 32  # on which a model's scaling factors are fitted
 MOST_HELD_OUT = 100  # cheap labels that decide which weights of stage 2 are kept
 
 
-def _sorted_pairs(settings: Any) -> list[tuple[str, Any]]:
+def sorted_pairs(settings: Any) -> list[tuple[str, Any]]:
+    """Settings as a run keeps them, so that it can be a key of a dictionary; ValueError for anything else."""
     try:
         return sorted(dict(settings).items())
     except (TypeError, ValueError):
@@ -53,7 +54,7 @@ class Recipe:
 
     model: str = "egnn"
     # Sorted pairs, so that a run can be a key of a dictionary.
-    model_config: Annotated[tuple[tuple[str, Any], ...], BeforeValidator(_sorted_pairs)] = ()
+    model_config: Annotated[tuple[tuple[str, Any], ...], BeforeValidator(sorted_pairs)] = ()
     accurate: TrainConfig = TrainConfig()
     identification: TrainConfig = TrainConfig()
     inaccurate: TrainConfig = TrainConfig(batch_size=32)
@@ -173,7 +174,7 @@ def train_on_inaccurate(
         raise ValueError(f"bias has the shape {tuple(bias.shape)}; expected one value for each of {sum(frames)} frames")
     name = "inaccurate" if bias is None else f"inaccurate-gamma{gamma:g}"
     model = initial_model(recipe, sets[0], seed)
-    rows = [_hold_out(one, seed) for one in sets]
+    rows = [hold_out(one, seed) for one in sets]
     learned = None
     if bias is not None:
         learned = torch.cat([part[keep] for part, (keep, _) in zip(bias.split(frames), rows, strict=True)])
@@ -374,7 +375,7 @@ def test_errors(force_field: ForceField, test: LabelledSet) -> dict[str, float]:
 test_errors.__test__ = False  # its name is no reason for pytest to collect it
 
 
-def _hold_out(labelled: LabelledSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(labelled: LabelledSet, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a set that are learned from, and of those that decide what to keep."""
     if len(labelled) < 2:
         raise ValueError(f"there is one label of {labelled.molecule} only; stage 2 needs one to learn and one to judge")

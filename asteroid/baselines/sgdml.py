@@ -8,24 +8,21 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from asteroid import files, state
+from asteroid import files
+from asteroid.baselines.package import PackageForceField
 from asteroid.datasets import LabelledSet
 from asteroid.datasets.checks import check_same_molecule
 from asteroid.provenance import versions
-
-if TYPE_CHECKING:
-    from ase import Atoms
-    from ase.calculators.calculator import Calculator
 
 # The package's own search goes from 10 to 90; on few labels of small molecules the optimum lies below.
 SIGMAS = (2, 5, 10, 20, 30, 50, 90)
@@ -79,7 +76,7 @@ def train(train: LabelledSet, valid: LabelledSet, *, sigmas: Sequence[int] = SIG
 
 
 @dataclass(eq=False)
-class SGDMLForceField:
+class SGDMLForceField(PackageForceField):
     """A trained sGDML model behind the interface of `ForceField`; the package's own predictor computes.
 
     Attributes:
@@ -94,42 +91,7 @@ class SGDMLForceField:
     level: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     bias: None = None  # what a ForceField has of inaccurate labels
-    domain: ClassVar[None] = None  # and of what it has seen
-
-    def energy_and_force(self, structure: "Atoms | Tensor | np.ndarray") -> tuple[Tensor, Tensor]:
-        """Energy and force of an ASE Atoms object or of positions.
-
-        Args:
-            structure: Atoms, or positions (atoms, 3) or (frames, atoms, 3) in Å, in the order of training.
-
-        Returns:
-            Energy () or (frames,), kcal/mol, and force of the shape of the positions, kcal/mol/Å, float64.
-
-        Raises:
-            ValueError: for another molecule or order of atoms, or positions that do not fit.
-        """
-        if hasattr(structure, "numbers"):
-            state.check_alone(structure)
-            self._check_order(structure.numbers)
-            structure = structure.positions
-        pos = torch.as_tensor(structure).double().cpu().numpy()
-        if pos.shape[-2:] != (len(self.z), 3) or pos.ndim not in (2, 3):
-            raise ValueError(f"positions have the shape {pos.shape}, expected (frames, {len(self.z)}, 3)")
-        energy, force = map(torch.from_numpy, self._predict(pos.reshape(-1, *pos.shape[-2:])))
-        return (energy, force) if pos.ndim == 3 else (energy[0], force[0])
-
-    def evaluator(
-        self, numbers: np.ndarray, calls: int | None = None
-    ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """From positions (frames, atoms, 3) to energies and forces, see `ForceField.evaluator`."""
-        self._check_order(numbers)
-        return self._predict
-
-    def calculator(self) -> "Calculator":
-        """An ASE calculator, in ASE's units (eV, Å)."""
-        from asteroid.md.calculator import ForceFieldCalculator
-
-        return ForceFieldCalculator(self)
+    package: ClassVar[str] = "sGDML"
 
     def save(self, path: str | Path) -> None:
         """Write the package's npz format, which its own tools predict from too, with level and provenance in it.
@@ -169,17 +131,8 @@ class SGDMLForceField:
         return _package().GDMLPredict(self.model, max_processes=1)
 
     def _predict(self, pos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not np.isfinite(pos).all():
-            raise ValueError("positions hold NaN or infinite values: the simulation that made them has come apart")
         energy, force = self._predictor.predict(pos.reshape(len(pos), -1))
         return energy, force.reshape(pos.shape)
-
-    def _check_order(self, numbers: np.ndarray) -> None:
-        if list(numbers) != self.z.tolist():
-            raise ValueError(
-                f"the atoms have the atomic numbers {list(map(int, numbers))}, this force field was trained on "
-                f"{self.z.tolist()}; sGDML needs the same molecule, its atoms in the same order"
-            )
 
 
 def _data_set(labelled: LabelledSet) -> dict[str, Any]:

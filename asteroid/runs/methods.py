@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asteroid import datasets, models, multi_molecule, stages
-from asteroid.baselines import ani, delta, fidelity, missing_package, sgdml
+from asteroid.baselines import ani, delta, fidelity, mace, missing_package, nequip, programs, sgdml
 from asteroid.datasets import Split
 from asteroid.force_field import ForceField, force_on
 from asteroid.runs import selection
@@ -24,7 +24,7 @@ from asteroid.training import TrainConfig, losses
 if TYPE_CHECKING:
     from asteroid.runs.spec import RunSpec
 
-AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField
+AnyForceField = ForceField | delta.DeltaForceField | sgdml.SGDMLForceField | programs.ProgramForceField
 
 MODEL_NAMES = {"egnn": "EGNN", "gemnet-t": "GemNet-T", "gemnet-q": "GemNet-Q", "ani": "ANI"}
 
@@ -74,7 +74,9 @@ class Method:
         serves_all: one run serves all the molecules that are trained together.
         split: its frames, where they are not those of `datasets.split`.
         errors: what its records have besides `stages.test_errors`, from run, split and force field.
+        settings: what it makes of a run's `program`: checked, without what it does not look at.
         load: reads its force field back, from its file and the run.
+        suffix: of that file.
         untrained: a force field that costs as much per step as a trained one.
         computes_cheap_level: at every step of a simulation, which then pays for a cheap label too.
         missing: what it lacks on this machine, in one line with the command that gets it, or None.
@@ -93,7 +95,9 @@ class Method:
     serves_all: bool = False
     split: "Callable[[RunSpec], Split] | None" = None
     errors: "Callable[[RunSpec, Split, AnyForceField], dict[str, float]]" = lambda spec, split, trained: {}
+    settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda given: {}
     load: "Callable[[Path, RunSpec], AnyForceField]" = lambda path, spec: ForceField.load(path)
+    suffix: str = ".safetensors"
     untrained: "Callable[[RunSpec, Split], AnyForceField]" = _untrained_network
     computes_cheap_level: bool = False
     missing: Callable[[], str | None] = lambda: None
@@ -195,6 +199,81 @@ def _two_levels(label: str, way: str) -> Method:
         cheap="most",
         color=3,
     )
+
+
+def _by_program(
+    program: programs.Program,
+    what: str,
+    uses: str,
+    train: Callable[[Job, Mapping[str, Any]], AnyForceField],
+    tuned: bool = False,
+    **about: Any,
+) -> Method:
+    """A way to train with a program; `train` gets the settings too."""
+
+    def untrained(spec: "RunSpec", split: Split) -> AnyForceField:
+        raise ImportError(f"what a step of {program.label} costs is measured by its own calculator, see its records")
+
+    return Method(
+        f"{program.label}{what}",
+        uses,
+        lambda job: train(job, dict(job.spec.program)),
+        errors=lambda spec, split, trained: {"md_step_seconds": trained.seconds_per_step(split.test.pos)},
+        settings=lambda given: programs.checked(given, tuned),
+        load=lambda path, spec: programs.ProgramForceField.load(path, program),
+        suffix=".npz",
+        untrained=untrained,
+        missing=program.missing,
+        **about,
+    )
+
+
+def _of_program(program: programs.Program, weighs: bool, color: int) -> dict[str, Method]:
+    """The ways to train with a program: from scratch, and in two stages, the first with weights if it knows any."""
+
+    def pretrained(job: Job, settings: Mapping[str, Any]) -> AnyForceField:
+        if not job.built_on:
+            return programs.pretrain(program, job.split.inaccurate, settings, **job.keep)
+        theta_a, (gamma, *_) = job.built_on[0], job.spec.recipe.gammas
+        weighted = {"theta_a": theta_a, "gamma": gamma}
+        return programs.pretrain(program, job.split.inaccurate, settings, **weighted, **job.keep)
+
+    def tuned(job: Job, settings: Mapping[str, Any]) -> AnyForceField:
+        return programs.fine_tune(job.built_on[0], job.split.train, job.split.valid, settings, **job.keep)
+
+    def scratch(job: Job, settings: Mapping[str, Any]) -> AnyForceField:
+        return programs.standard(program, job.split.train, job.split.valid, settings, **job.keep)
+
+    name, cheap = program.name, "inaccurate inaccurate_budget"
+    two_stages = {"trades": True, "cheap": "most"}
+    ways = {
+        name: _by_program(program, "", "budget", scratch, color=color),
+        f"{name}-inaccurate": _by_program(program, ", cheap labels only", cheap, pretrained, cheap="most"),
+        f"{name}-tuned": _by_program(
+            program,
+            ", pre-trained and fine-tuned",
+            f"budget {cheap}",
+            tuned,
+            tuned=True,
+            builds_on=_as(f"{name}-inaccurate"),
+            **two_stages,
+        ),
+    }
+    if weighs:
+        weights = f"budget {cheap} {NETWORK} {WEIGHTS}"
+        ways[f"{name}-weighted"] = _by_program(
+            program, ", cheap labels with ASTEROID's weights", weights, pretrained, builds_on=stage_one, **two_stages
+        )
+        ways[f"{name}-weighted-tuned"] = _by_program(
+            program,
+            ", pre-trained with ASTEROID's weights and fine-tuned",
+            weights,
+            tuned,
+            tuned=True,
+            builds_on=_as(f"{name}-weighted"),
+            **two_stages,
+        )
+    return ways
 
 
 METHODS = {
@@ -310,6 +389,7 @@ METHODS = {
         "budget",
         lambda job: sgdml.train(job.split.train, job.split.valid),
         load=lambda path, spec: sgdml.SGDMLForceField.load(path),
+        suffix=".npz",
         # Its cost grows with its labels and with nothing else, so one σ of the search will do.
         untrained=lambda spec, split: sgdml.train(split.train, split.valid, sigmas=sgdml.SIGMAS[:1]),
         missing=lambda: missing_package("sgdml"),
@@ -341,6 +421,8 @@ METHODS = {
         untrained=_untrained_ani,
         missing=ani.missing,
     ),
+    **_of_program(mace.PROGRAM, weighs=True, color=6),
+    **_of_program(nequip.PROGRAM, weighs=False, color=8),
 }
 
 

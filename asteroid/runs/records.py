@@ -104,7 +104,7 @@ class Store:
 
     def force_field_path(self, spec: RunSpec) -> Path:
         """Where the force field of a run lies, on the machine that made it."""
-        return self.folder / "models" / f"{spec.key}{'.npz' if spec.method == 'sgdml' else '.safetensors'}"
+        return self.folder / "models" / f"{spec.key}{spec.about.suffix}"
 
     def has_force_field(self, spec: RunSpec) -> bool:
         """Whether the force field of a run lies here, made from the labels that are here."""

@@ -15,7 +15,7 @@ from asteroid.runs import methods, selection
 from asteroid.runs.labels import labels, molecule_name
 from asteroid.runs.methods import METHODS, Method
 from asteroid.runs.selection import Selection
-from asteroid.stages import Recipe, check_gammas
+from asteroid.stages import Recipe, check_gammas, sorted_pairs
 from asteroid.validation import validated
 
 # Counts up when a change of the code makes recorded results obsolete that no setting tells apart.
@@ -54,6 +54,8 @@ class RunSpec:
         recipe: model and training settings.
         together: by molecule, the accurate level of those that are pre-trained together, this one among them (kept as
             sorted pairs). ASTEROID's pre-training of them is one run, which is tested on the first of them.
+        program: settings of the program of a method that runs one, see `programs.Settings`, where they differ (kept as
+            sorted pairs, without those that the method does not look at).
         selection: how the accurate frames were chosen, in standard training and ASTEROID, which then gets the cheap
             labels of all candidates first; None takes the first of the split.
 
@@ -73,9 +75,11 @@ class RunSpec:
     recipe: Recipe = Recipe()
     together: Annotated[tuple[tuple[PathName, str], ...], BeforeValidator(_sorted_pairs)] = ()
     selection: Selection | None = None
+    program: Annotated[tuple[tuple[str, Any], ...], BeforeValidator(sorted_pairs)] = ()
 
     def __post_init__(self):
         about = self.about
+        object.__setattr__(self, "program", tuple(sorted_pairs(about.settings(dict(self.program)))))
         # What the method never sees must not decide which frames are drawn, nor tell equal runs apart.
         for name, nothing in {"budget": 0, "inaccurate_budget": 0, "together": ()}.items():
             if name in about.unused:
@@ -145,6 +149,12 @@ class RunSpec:
         content = asdict(self)
         if self.selection is None:
             content.pop("selection")
+        # The file of a model is known by its name, wherever it lies.
+        content["program"] = [
+            (name, Path(value).name if name == "foundation_model" else value) for name, value in self.program
+        ]
+        if not self.program:
+            content.pop("program")
         for name in self.about.unused:
             if name == "inaccurate" and self.selection:
                 continue  # its labels may have chosen the frames
