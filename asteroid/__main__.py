@@ -159,7 +159,8 @@ def pages(profile: str | None, pages: tuple[str, ...]) -> None:
 def _compared(profile) -> dict[str, list]:
     """The runs by each of the ways that are compared with the method."""
     model = next(iter(profile.recipes))
-    return profile.compared(model) | {"sGDML, few labels": profile.few_specs("sgdml", model)}
+    few = {"sGDML, few labels": profile.few_specs("sgdml", model)}
+    return profile.compared(model) | few | profile.rival_specs()
 
 
 def _runs(profile, lacking) -> list[list]:

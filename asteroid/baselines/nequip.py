@@ -94,6 +94,8 @@ def _config(task: Task) -> dict[str, Any]:
             "val_file_path": str(task.valid),
             "key_mapping": {"REF_energy": "total_energy", "REF_forces": "forces"},
             "transforms": [
+                # It computes a stress as well, which a molecule without a box has not.
+                {"_target_": "nequip.data.transforms.NonPeriodicCellTransform", "override_cell": True},
                 {
                     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
                     "model_type_names": symbols,
@@ -130,6 +132,9 @@ def _config(task: Task) -> dict[str, Any]:
                     "filename": "best",
                     "save_last": True,
                     "enable_version_counter": False,
+                    # During a validation the averaged weights are in the place of the others.
+                    "save_on_train_epoch_end": True,
+                    "every_n_epochs": task.interval,
                 }
             ],
         },

@@ -109,7 +109,7 @@ class Task:
     @property
     def interval(self) -> int:
         """Epochs from one evaluation to the next."""
-        return max(1, round(EVAL_EVERY / (self.labels // self.batch_size)))
+        return max(1, round(min(EVAL_EVERY, self.settings.steps) / (self.labels // self.batch_size)))
 
     @property
     def epochs(self) -> int:
@@ -360,7 +360,7 @@ def _run(program: Program, task: Task, caption: str | None) -> None:
     Raises:
         RuntimeError: if one fails.
     """
-    log = task.folder / f"{time.time():.3f}.log"
+    log = task.folder / f"{time.time():.3f}.attempt"
     with (
         open(log, "w", encoding="utf-8") as file,
         machine.progress_bar(caption, total=task.epochs, unit="epoch") as bar,
@@ -385,7 +385,7 @@ def _run(program: Program, task: Task, caption: str | None) -> None:
 
 def _seconds(folder: Path) -> float:
     """Of all attempts: the name of a log says when it began, and its last line was written when it ended."""
-    return sum(max(0.0, log.stat().st_mtime - float(log.stem)) for log in folder.glob("*.log"))
+    return sum(max(0.0, log.stat().st_mtime - float(log.stem)) for log in folder.glob("*.attempt"))
 
 
 @dataclass(eq=False)

@@ -20,6 +20,7 @@ from asteroid.profiles.sections import (
     Planner,
     Quickstart,
     Recipes,
+    Rivals,
     Tuning,
     YourMolecule,
 )
@@ -53,6 +54,7 @@ class Profile:
         planner, quickstart, your_molecule, dynamics, tuning, toy: of single pages, see `profiles.sections` and
             `runs.toy`.
         seeds: of splits, initial weights and shuffles.
+        rivals: programs that others train with; None runs none.
         pages_train: a page makes the runs that it misses. Where they would take days, the pages that
             `book/variants.yml` gives to the profile show what is recorded; `make results` makes the rest.
         valid, test: accurate frames held out.
@@ -85,6 +87,7 @@ class Profile:
     dynamics: Dynamics
     toy: ToySizes
     tuning: Tuning
+    rivals: Rivals | None = None
     pages_train: bool = True
 
     def accurate_level(self, molecule: str) -> str:
@@ -349,6 +352,53 @@ class Profile:
             "ANI-1ccx": self.specs("ani-1ccx", model),
             "ANI-1ccx, fine-tuned": self.low_resource("ani-1ccx-tuned", model),
         }
+
+    def rival_specs(self) -> dict[str, list[RunSpec]]:
+        """The runs of the programs that others train with, by way; none where the profile has no `rivals`.
+
+        The learning rate of the fine-tuning was searched on validation frames, with one molecule, budget and seed; what
+        was tried is a way of its own.
+        """
+        ways: dict[str, list[RunSpec]] = {}
+        for name, rival in self.rivals.programs.items() if self.rivals else ():
+            label = methods.METHODS[name].label
+            in_two_stages = {**rival.settings, **rival.pretraining}
+            ways[label] = self._rival_runs(name, self.rivals.scratch, rival.settings)
+            for method in (f"{name}-tuned", f"{name}-weighted-tuned"):
+                if method in methods.METHODS:  # not every program has weights of frames
+                    settings = {**in_two_stages, "tuning_learning_rate": rival.rates[0]}
+                    ways[methods.METHODS[method].label] = self._rival_runs(method, self.rivals.tuned, settings)
+            molecule, budget = self.rivals.searched
+            ways[f"{label}, learning rates"] = [
+                spec
+                for rate in rival.rates
+                for spec in self._rival_runs(
+                    f"{name}-tuned", (budget,), {**in_two_stages, "tuning_learning_rate": rate}, {molecule: 1}
+                )
+            ]
+        return ways
+
+    def _rival_runs(
+        self, method: str, budgets: tuple[int, ...], settings: Mapping[str, Any], seeds: Mapping[str, int] | None = None
+    ) -> list[RunSpec]:
+        return [
+            RunSpec(
+                molecule=molecule,
+                accurate=self.accurate_level(molecule),
+                inaccurate=self.inaccurate,
+                method=method,
+                budget=budget,
+                inaccurate_budget=max(self.inaccurate_budgets),
+                valid=self.valid,
+                test=self.test,
+                seed=seed,
+                recipe=self.recipe(self.rivals.model),
+                program=settings,
+            )
+            for molecule, number in (seeds or self.rivals.seeds).items()
+            for budget in budgets
+            for seed in range(number)
+        ]
 
 
 def names() -> list[str]:

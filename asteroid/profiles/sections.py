@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, NonNegativeInt, PositiveInt
 
+from asteroid.baselines import programs
+from asteroid.runs.methods import METHODS
 from asteroid.stages import STAGES, Recipe
 from asteroid.training import TrainConfig
 from asteroid.validation import EachOnce, Positive, validated
@@ -203,3 +205,48 @@ class Tuning:
     lengths: Mapping[str, EachOnce[Positive]]
     repeated: tuple[str, ...]
     seeds: PositiveInt
+
+
+def _known_programs(given: Mapping[str, "Rival"]) -> Mapping[str, "Rival"]:
+    for name, one in given.items():
+        if f"{name}-tuned" not in METHODS:
+            known = ", ".join(method.removesuffix("-tuned") for method in METHODS if f"{method}-inaccurate" in METHODS)
+            raise ValueError(f"there is no program {name!r}; known: {known}")
+        programs.checked({**one.settings, **one.pretraining}, tuned=True)
+    return given
+
+
+@validated
+class Rival:
+    """A program that others train with.
+
+    Attributes:
+        settings: of `programs.Settings`, from scratch.
+        pretraining: those that are others on cheap labels.
+        rates: learning rates of the fine-tuning that are searched; the first is that of all other runs.
+    """
+
+    settings: Mapping[str, Any]
+    pretraining: Mapping[str, Any]
+    rates: EachOnce[Positive]
+
+
+@validated
+class Rivals:
+    """The page on what a user would pick instead.
+
+    Attributes:
+        model: whose θ_A weights the frames.
+        seeds: number of seeds, by molecule.
+        scratch: accurate labels from scratch.
+        tuned: accurate labels after a pre-training on the most cheap ones.
+        searched: molecule and accurate labels of the search for a learning rate.
+        programs: by name.
+    """
+
+    model: str
+    seeds: Mapping[str, PositiveInt]
+    scratch: EachOnce[PositiveInt]
+    tuned: EachOnce[PositiveInt]
+    searched: tuple[str, PositiveInt]
+    programs: Annotated[Mapping[str, Rival], AfterValidator(_known_programs)]
