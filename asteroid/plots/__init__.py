@@ -1,6 +1,15 @@
 """One function per figure, in one style; each returns the matplotlib figure and changes no global state for good."""
 
-from asteroid.plots.cost import cost_ratios, error_against_cost, front, label_cost, measured_cost, ratios, total_cost
+from asteroid.plots.cost import (
+    cost_ratios,
+    error_against_cost,
+    error_by_price,
+    front,
+    label_cost,
+    measured_cost,
+    ratios,
+    total_cost,
+)
 from asteroid.plots.drawing import arrow_scale, checked_forces, molecule, plane
 from asteroid.plots.dynamics import densities, largest_distances, step_sizes, survival
 from asteroid.plots.errors import (

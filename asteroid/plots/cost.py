@@ -21,6 +21,7 @@ from asteroid.plots.style import (
     grid,
     legend_below,
     molecule_panels,
+    name_axes,
     plain_log_axis,
     styled,
 )
@@ -73,6 +74,42 @@ def total_cost(table: pd.DataFrame) -> Figure:
     figure.supylabel(FORCE_ERROR, fontsize="medium")
     handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels())}
     legend_below(figure, handles)
+    return figure
+
+
+@styled
+def error_by_price(table: pd.DataFrame, price: str, xlabel: str) -> Figure:
+    """Force error of each way against one of its prices, a panel for each molecule, both axes logarithmic.
+
+    A point is a way with a number of accurate labels: its mean price, and the mean error over seeds with their standard
+    deviation; those of a way are joined. The grey line joins what nothing beats.
+
+    Args:
+        table: rows with columns `molecule`, `series`, `labels`, `force_mae` (kcal/mol/Å) and that of the price.
+        price: its column; rows in which it is NaN are left out.
+        xlabel: the price, with its unit.
+    """
+    table = table.dropna(subset=[price])
+    figure, panels = molecule_panels(table, 3.3)
+    styles = dict(zip(colors_of(table["series"]).items(), cycle(MARKERS)))
+    drawn = {}
+    for axes, rows in panels.items():
+        each = rows.groupby(["series", "labels"], sort=False).agg(
+            price=(price, "mean"), error=("force_mae", "mean"), spread=("force_mae", "std")
+        )
+        best = each.iloc[front(each["price"], each["error"])]
+        axes.step(best["price"], best["error"], where="post", color="0.6", lw=1.2, zorder=1)
+        for (name, color), marker in styles.items():
+            if name in each.index:
+                part = each.loc[name].sort_index()
+                spread = part["spread"].fillna(0)  # of a single seed
+                style = {"color": color, "marker": marker, "ms": 5, "lw": 1.2, "capsize": 2}
+                drawn[name] = axes.errorbar(part["price"], part["error"], yerr=spread, **style)
+        axes.set(xscale="log", yscale="log")
+        plain_log_axis(axes.xaxis)
+        plain_log_axis(axes.yaxis)
+    name_axes(panels, xlabel)
+    legend_below(figure, drawn)
     return figure
 
 

@@ -421,8 +421,8 @@ METHODS = {
         untrained=_untrained_ani,
         missing=ani.missing,
     ),
-    **_of_program(mace.PROGRAM, weighs=True, color=6),
-    **_of_program(nequip.PROGRAM, weighs=False, color=8),
+    **_of_program(mace.PROGRAM, weighs=True, color=3),
+    **_of_program(nequip.PROGRAM, weighs=False, color=2),
 }
 
 
