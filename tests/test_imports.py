@@ -24,7 +24,7 @@ ROOMS = (
 CORE = ("models", "training")  # no ASE, no tables, no notebooks, no files of labels
 NEVER_AT_THE_TOP = {
     *("psi4", "pyscf", "rdkit", "tblite", "sgdml", "torchani", "papermill", "torch_geometric"),
-    *("pytorch_optimizer", "openmm", "metatensor", "metatomic"),
+    *("pytorch_optimizer", "openmm", "metatensor", "metatomic", "mace", "nequip"),
 }
 HEAVY = {"torch", "ase", "matplotlib", "pandas", "seaborn", "numpy", *NEVER_AT_THE_TOP}
 

@@ -2,7 +2,7 @@
 
 What the settings do not say is as in the configuration of its tutorial, but for features of odd parity, which its
 authors find slow and of little use, and the learning rate, which decays to the end of the training. Its losses know no
-weights of frames.
+weights of frames. The seconds of a training include those in which the model is compiled.
 
 Source:
     Batzner et al., Nature Communications 13, 2453 (2022); Tan et al., arXiv:2504.16068 (2025).
