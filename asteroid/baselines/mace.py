@@ -72,11 +72,10 @@ class MACE(Program):
     def history(self, task: Task) -> dict[str, list]:
         path = task.folder / "results" / f"{NAME}_run-{task.seed}_train.txt"
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        rows = [row for row in rows if row["mode"] == "eval" and row["epoch"] is not None]
-        return {
-            "epoch": [row["epoch"] for row in rows],
-            "valid_force_mae": [row["mae_f"] / units.KCAL_PER_MOL_IN_EV for row in rows],
-        }
+        evaluated = [row for row in rows if row["mode"] == "eval" and row["epoch"] is not None]
+        # What went on from a checkpoint repeats some epochs.
+        found = {row["epoch"]: row["mae_f"] / units.KCAL_PER_MOL_IN_EV for row in evaluated}
+        return {"epoch": list(found), "valid_force_mae": list(found.values())}
 
 
 PROGRAM = MACE()

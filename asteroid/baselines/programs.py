@@ -10,6 +10,7 @@ field adds it again. Everything is in single precision and on one thread.
 import importlib.util
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from asteroid.validation import Positive, validated
 
 EVAL_EVERY = 250  # steps, as nearly as epochs allow
 TIMED = 200  # frames by which a step of dynamics is timed
+_CONSTANT = 100  # frames that fix the constant of a trained model
 _LAST_LINES = 12  # of a program's output, for the message of its failure
 _OF_THE_MODEL = ("channels", "degree", "layers", "cutoff")
 
@@ -338,6 +340,9 @@ def _train(
         model, checkpoint = (path.read_bytes() for path in (program.model(task), program.checkpoint(task)))
         checkpoint = b"" if checkpoint == model else checkpoint
         made = ProgramForceField(program, model, train.z, shift, train.level, provenance, checkpoint)
+    # The constant is found again for the trained model, as it is for ours.
+    some = train[:: math.ceil(len(train) / _CONSTANT)]
+    made.shift += float(training.robust_mean(some.energy - made.energy_and_force(some.pos)[0]))
     made.provenance = {**provenance, "valid_force_mae": stages.force_error(made, valid)}
     return made
 
@@ -398,7 +403,7 @@ class ProgramForceField(PackageForceField):
         program: which.
         model: the program's file.
         z: (atoms,) atomic numbers in the order of training.
-        shift: constant added to the model's energies, kcal/mol.
+        shift: constant added to the model's energies, kcal/mol, by which they fit the labels on average.
         level: level of theory.
         provenance: how it came about; plain JSON values.
         checkpoint: the program's file from which another training starts, where it is not the model's.
