@@ -29,10 +29,8 @@ def serve():
     # This file's folder has modules of the names of packages.
     sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != os.path.dirname(__file__)]
     import numpy as np
-    import torch
     from ase import Atoms
 
-    torch.set_num_threads(1)
     settings = json.loads(sys.stdin.readline())
     atoms = Atoms(settings["z"])
     atoms.calc = {"mace": mace, "nequip": nequip}[settings["program"]](settings["model"])
