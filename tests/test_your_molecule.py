@@ -13,7 +13,7 @@ import tiny
 from ase import Atoms
 from ase.calculators.calculator import CalculatorSetupError
 
-from asteroid import book, profiles
+from asteroid import book, profiles, stages, training
 from asteroid.datasets import DatasetError
 from asteroid.levels import labelling, sampling, series
 from asteroid.planning import planner
@@ -177,17 +177,41 @@ def test_every_profile_says_what_the_notebook_does(name):
         assert stage.warmup < stage.steps / 2
 
 
-def checked(**parameters) -> dict:
-    """What the notebook holds after the cell that looks at its parameters, executed here."""
+def checked(until: str = "check", **parameters) -> dict:
+    """What the notebook holds after the cell that looks at its parameters, or a later one, executed here."""
     namespace = {}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if cell.cell_type == "code":
             exec(cell.source, namespace)
         if "parameters" in cell.metadata.get("tags", []):
             namespace |= {"profile": "smoke", **parameters}
-        if cell.id == "your-molecule-check":
+        if cell.id == f"your-molecule-{until}":
             return namespace
-    raise AssertionError("the notebook has lost its check")
+    raise AssertionError(f"the notebook has lost its cell {until!r}")
+
+
+def test_the_trainings_of_the_demonstration_come_with_the_repository(monkeypatch):
+    """Nothing that the page shows would then be trained, whatever machine it is made on."""
+    found = checked(until="split", profile="laptop")
+    found["pool"].shutdown()
+    monkeypatch.setattr(training, "fit", None)
+    for seed in range(found["job"].trainings):
+        labels = found["equal_cost"]
+        keep = {"seed": seed, "progress": False}
+        folder = found["trainings"] / f"standard-{seed}"
+        stages.standard(labels.train, labels.valid, found["recipe"], folder=folder, **keep)
+        folder = found["trainings"] / f"asteroid-{seed}"
+        stages.asteroid(found["split"], found["recipe"], weighted=found["weighted"], folder=folder, **keep)
+    assert (found["trainings"] / "half/standard.safetensors").exists() and found["vibrations_kept"].exists()
+    assert [folder.name for folder in found["trainings"].parent.iterdir()] == [found["trainings"].name]
+
+
+def test_of_several_cheap_levels_ten_labels_each_choose_one():
+    found = checked(until="levels", profile="laptop")
+    found["pool"].shutdown()
+    estimate = found["comparison"]["estimate"]
+    assert set(estimate.index) > {"pbe", "gfn2", "mmff"}
+    assert found["cheap_level"] == estimate[["pbe", "gfn2", "mmff"]].astype(float).idxmin()
 
 
 @needs_labels
@@ -215,6 +239,9 @@ def test_the_notebook_takes_a_theory_with_its_basis_and_a_charge():
         ({"cheap_level": "gfn3"}, ValueError, "unknown level 'gfn3'; known: .*gfn2"),
         ({"cheap_level": "gfn2/sto-3g"}, ValueError, "gfn2 has no setting basis"),
         ({"cheap_level": "pbe", "accurate_level": "pbe"}, ValueError, "both 'pbe'; give two levels"),
+        ({"cheap_level": "gfn2, pbe", "accurate_level": "pbe"}, ValueError, "both 'pbe'; give two levels"),
+        ({"cheap_level": "gfn2, gfn2"}, ValueError, "'gfn2, gfn2'; name each level once"),
+        ({"cheap_level": "gfn2,"}, ValueError, "'gfn2,'; name each level once"),
         ({"wanted": 0.0}, ValueError, "wanted is 0.0 kcal/mol/Å; give a positive number"),
         ({"processes": 0}, ValueError, "processes is 0; give 1 or more"),
         ({"budget_hours": "much"}, ValueError, "budget_hours is 'much'; "),
