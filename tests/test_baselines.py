@@ -35,7 +35,7 @@ def store(tmp_path) -> Store:
 
 def recorded() -> dict[str, dict]:
     """What the committed records of runs say, by file."""
-    paths = [path for path in RECORDS.glob("*.json") if not path.name.startswith(("md-", "toy-"))]
+    paths = [path for path in RECORDS.glob("*.json") if not path.name.startswith(("frames-", "md-", "toy-"))]
     return {path.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
