@@ -414,7 +414,7 @@ def smoke(tmp_path, monkeypatch) -> Store:
     profile.low_resource = lambda method, model: [one for one in (STANDARD, ASTEROID) if one.method == method]
     profile.compared = lambda model: {"standard": [STANDARD]}
     profile.few_specs = lambda method, model: []
-    profile.rival_specs = lambda: {}
+    profile.rival_specs = dict
     monkeypatch.setattr(profiles, "load", lambda name: profile)
     monkeypatch.setattr(command, "root", lambda: tmp_path)
     monkeypatch.setattr(sweeps, "local_pool", lambda runs: ThreadPoolExecutor(1))
