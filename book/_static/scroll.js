@@ -10,4 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
   look();
   addEventListener("load", look);
   addEventListener("resize", look);
+  // Fonts and formulas that arrive later make a table wider while the window stays as it is.
+  const watch = new ResizeObserver(look);
+  for (const table of document.querySelectorAll("article table")) watch.observe(table);
 });
