@@ -80,7 +80,8 @@ def run_stage(
         finished, checkpoint = Path(folder, f"{stage}.safetensors"), Path(folder, f"{stage}.checkpoint")
     if finished is not None and finished.exists():
         # The seed says which weights a fresh model begins with; their last digits are the machine's.
-        known = about if started_from else {name: value for name, value in about.items() if name != "start"}
+        fresh = started_from is None
+        known = {name: value for name, value in about.items() if not (fresh and name == "start")}
         return _read_back(finished, known, model, bias)
     weight = None
     if bias is not None:

@@ -1,6 +1,7 @@
 """The paper's method, stage by stage, and the chain of all three."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -201,6 +202,35 @@ def test_a_finished_stage_three_is_read_back_for_its_own_start_only(split, theta
     other = replace(theta_a, model=tiny.model(seed=9))
     with pytest.raises(ValueError, match="standard-tuned.*another training.*starting weights"):
         stages.fine_tune(other, split.train, split.valid, tiny.RECIPE, **tune)
+
+
+def test_a_finished_stage_is_read_back_on_a_machine_that_rounds_its_first_weights_otherwise(
+    split, trainings, tmp_path, monkeypatch
+):
+    keep = {"folder": tmp_path, **QUIET}
+    first = stages.asteroid(split, tiny.RECIPE, weighted=False, **keep)
+    initial_model = stages.initial_model
+
+    def rounded_otherwise(*given):
+        model = initial_model(*given)
+        with torch.no_grad():
+            for weights in model.parameters():
+                weights.mul_(1 + 1e-6)
+        return model
+
+    monkeypatch.setattr(stages, "initial_model", rounded_otherwise)
+    again = stages.asteroid(split, tiny.RECIPE, weighted=False, **keep)
+    assert len(trainings) == 2 and torch.equal(tiny.weights(again.model), tiny.weights(first.model))
+    with pytest.raises(ValueError, match="another training"):  # another seed is one
+        stages.asteroid(split, tiny.RECIPE, weighted=False, seed=1, **keep)
+
+
+def test_a_given_model_without_a_history_is_known_by_its_weights(split, theta_a, tmp_path):
+    keep = {"folder": tmp_path, **QUIET}
+    for seed, said in ((1, None), (2, "another training.*starting weights")):
+        given = replace(theta_a, model=tiny.model(seed=seed), provenance={})
+        with pytest.raises(ValueError, match=said) if said else nullcontext():
+            stages.fine_tune(given, split.train, split.valid, tiny.RECIPE, **keep)
 
 
 def test_seed_and_gamma_may_be_numbers_of_numpy_and_pytorch(split, tmp_path):

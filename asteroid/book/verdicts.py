@@ -78,12 +78,9 @@ class Evidence:
 
     def simulations(self, specs: Mapping[Any, simulations.Simulation]) -> dict[Any, simulations.SimulationRecord]:
         """Records of simulations by name."""
-        if self.profile.pages_train:
-            found = {name: simulations.simulate(spec, self.store) for name, spec in specs.items()}
-        else:
-            found = {name: simulations.recorded(spec, self.store) for name, spec in specs.items()}
-            if None in found.values():
-                raise NotRun
+        found = simulations.found(specs, self.store, self.profile.pages_train)
+        if len(found) < len(specs):
+            raise NotRun
         self.records |= {record.key: record for record in found.values()}
         return found
 

@@ -201,7 +201,7 @@ class LabelledFramesRecord:
 
 def labelled_frames(spec: LabelledFrames, store: Store) -> LabelledFramesRecord | None:
     """What the labelled frames say, from the record, or else from the labels; None where neither is here."""
-    if fingerprints_of([(spec.molecule, spec.level)]) is None:
+    if _names_of_frames(spec) is None:
         return records.recorded(LabelledFramesRecord, spec, store, _names_of_frames)
     return records.made(LabelledFramesRecord, spec, store, _describe_frames, _names_of_frames)
 
